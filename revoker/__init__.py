@@ -1,0 +1,1 @@
+"""Session revocation: what an identity event ends, ended everywhere, provably."""
