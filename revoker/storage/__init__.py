@@ -1,0 +1,1 @@
+"""PostgreSQL: the truth, and the only place with SQL."""
