@@ -1,0 +1,243 @@
+"""The consumers process: makes its parts, runs them in FastStream, and takes them down in order.
+
+    database, topics, feed, publisher, admin port     before the first record is read
+    the lanes (FastStream subscribers)                until SIGTERM; the batch in hand is finished
+    heartbeats, sweeper, watchdog                     beside them
+
+Nothing happens at import.
+"""
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Any, Final
+
+import uvloop
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from faststream import AckPolicy, FastStream
+from faststream.kafka import KafkaBroker, KafkaMessage
+from redis.asyncio import Redis
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from consumers.assignment import Assignment
+from consumers.feed import Feed
+from consumers.heartbeats import Heartbeats
+from consumers.lane import Lane
+from consumers.parser import leave_undecoded, parse
+from consumers.publisher import Publisher, SessionEndedAnnouncer
+from consumers.records import read_any_header
+from consumers.registration import Registering
+from consumers.revocation import Revoking
+from consumers.security import broker_security
+from consumers.watchdog import Watchdog
+from revoker.admin import AdminServer, Check, admin_app
+from revoker.errors import ConfigurationError, PublishError, UnavailableError
+from revoker.kafka import REQUEST_TIMEOUT_MS
+from revoker.logs import configure, get_logger, log_crashes
+from revoker.service.announce import STALE_AFTER, sweep
+from revoker.service.topics import ensure
+from revoker.settings import Settings
+from revoker.storage.database import writer
+from revoker.storage.migrate import is_usable, revisions
+from revoker.telemetry import Metrics, open_tracing
+from schemas.inputs import Lane as LaneName
+
+_GRACE_SECONDS: Final = 20.0
+_SWEEP_SECONDS: Final = 15.0
+_log = get_logger(__name__)
+
+
+def run(settings: Settings, only: str | None = None) -> int:
+    """Runs the consumers until SIGINT or SIGTERM. `only` names one lane. Returns the exit code."""
+    configure(settings.log_level, settings.log_format)
+    log_crashes()
+    # A batch makes a hundred thousand objects and drops them all: looking for cycles among them finds none.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_until_stopped(settings, only))
+    return 0
+
+
+async def _until_stopped(settings: Settings, only: str | None) -> None:
+    await Consumers(settings, only).run()
+
+
+class Consumers:
+    """The process's parts, made inside the loop that runs them.
+
+    `sweep_after` is how long a batch may stay unannounced before the sweeper takes it.
+    """
+
+    def __init__(self, settings: Settings, only: str | None = None, sweep_after: timedelta = STALE_AFTER) -> None:
+        read_any_header()
+        self._settings = settings
+        self._sweep_after = sweep_after
+        self._names = [LaneName(only)] if only else list(LaneName)
+        self._metrics = Metrics()
+        self._tracing = open_tracing()
+        self._engine: AsyncEngine = writer(settings)
+        self._publisher = Publisher(settings)
+        self._announcer = SessionEndedAnnouncer(self._publisher, settings, self._metrics)
+        self._feed = Feed(self._engine, settings, self._metrics)
+        self._broker = _broker(settings)
+        self._lanes = [lane for name in self._names if (lane := self._lane(name)) is not None]
+        self._watchdog = Watchdog(self._lanes)
+
+    async def run(self) -> None:
+        """Until SIGINT or SIGTERM. Raises `ConfigurationError` or `UnavailableError` when it cannot begin."""
+        app = FastStream(
+            self._broker,
+            logger=None,
+            lifespan=self._lifespan,
+            after_startup=[self._on_started],
+            on_shutdown=[self._on_stopping],
+        )
+        await app.run()
+
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.callback(self._tracing.close)
+            stack.push_async_callback(self._engine.dispose)
+            await self._check_database()
+            await ensure(self._settings)
+            await stack.enter_async_context(self._publisher)
+            await stack.enter_async_context(self._feed)
+            await self._listen(stack)
+            tasks: list[asyncio.Task[None]] = []
+            stack.push_async_callback(_cancel, tasks)
+            tasks += [asyncio.create_task(work()) for work in self._background()]
+            yield
+
+    def _on_started(self) -> None:
+        _log.info("service-started", lanes=[name.value for name in self._names])
+
+    async def _on_stopping(self) -> None:
+        _log.info("service-stopping")
+        for lane in self._lanes:
+            await lane.assignment.close()
+
+    def _background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+        beats = [
+            (Heartbeats(lane, self._feed, self._publisher, self._settings, self._metrics), lane) for lane in self._lanes
+        ]
+        return [
+            self._feed.watch,
+            self._watchdog.watch,
+            self._sweep,
+            *(lambda beat=beat, lane=lane: beat.beat(aloud=lane.name is LaneName.REVOCATION) for beat, lane in beats),
+        ]
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(min(_SWEEP_SECONDS, self._sweep_after.total_seconds()))
+            try:
+                swept = await sweep(self._engine, self._announcer, self._sweep_after)
+            except (SQLAlchemyError, PublishError, OSError, TimeoutError) as error:
+                _log.warning("sweep-failed", error=error)
+            else:
+                if swept:
+                    self._metrics.swept(swept)
+                    _log.warning("batch-swept", batches=swept)
+
+    def _lane(self, name: LaneName) -> Lane[Any] | None:
+        topics = [self._settings.topic(source.topic) for source in self._settings.inputs if source.lane is name]
+        if not topics:
+            return None
+        trade: Any = (Revoking if name is LaneName.REVOCATION else Registering)(
+            self._engine, self._settings, self._metrics
+        )
+        assignment = Assignment(self._engine, self._metrics)
+        lane: Lane[Any] = Lane(
+            trade, assignment, self._announcer, self._engine, self._settings, self._metrics, self._tracing
+        )
+        subscriber = self._broker.subscriber(
+            *topics,
+            group_id=f"{self._settings.topic_prefix}revoker-{name.value}",
+            batch=True,
+            max_records=self._settings.limits.batch,
+            # FastStream waits this long for records and, finding none, sleeps as long again.
+            batch_timeout_ms=5,
+            auto_offset_reset="earliest",
+            no_reply=True,
+            parser=parse,
+            decoder=leave_undecoded,
+            listener=assignment,
+            max_partition_fetch_bytes=2_000_000,
+            session_timeout_ms=6_000,
+            heartbeat_interval_ms=1_500,
+            rebalance_timeout_ms=20_000,
+            max_poll_interval_ms=120_000,
+            partition_assignment_strategy=(StickyPartitionAssignor,),
+        )
+        assignment.bind(lambda: subscriber.consumer)
+
+        @subscriber
+        async def on_batch(message: KafkaMessage) -> None:
+            await lane.on_batch(message)
+
+        return lane
+
+    async def _check_database(self) -> None:
+        try:
+            current, wanted = await revisions(self._engine)
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise UnavailableError(f"the database cannot be reached: {type(error).__name__}") from error
+        if not is_usable(current):
+            raise ConfigurationError(
+                f"the schema is at {current or 'nothing'}, this release needs {wanted}: revoker migrate"
+            )
+
+    async def _listen(self, stack: AsyncExitStack) -> None:
+        if self._settings.admin_port is None:
+            return
+        redis = Redis.from_url(self._settings.redis_url.get_secret_value(), socket_timeout=1, socket_connect_timeout=1)
+        stack.push_async_callback(redis.aclose)
+
+        async def database() -> None:
+            async with self._engine.connect() as connection:
+                await connection.exec_driver_sql("select 1")
+
+        async def ping() -> None:
+            await redis.ping()
+
+        checks = {
+            "kafka": Check(self._feed.why_unready),
+            "database": Check(database),
+            "redis": Check(ping, required=False),
+        }
+        app = admin_app(self._metrics.registry, self._watchdog.why_stuck, checks)
+        server = AdminServer(app, host=self._settings.admin_host, port=self._settings.admin_port)
+        await stack.enter_async_context(server)
+
+
+def _broker(settings: Settings) -> KafkaBroker:
+    return KafkaBroker(
+        settings.kafka_bootstrap_servers.split(","),
+        client_id="revoker",
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        # Topics that come back, and partitions that are added, are noticed that soon; the default is five minutes.
+        metadata_max_age_ms=10_000,
+        security=broker_security(settings),
+        # We publish through a producer of our own, which can be made anew when it is broken.
+        consumer_only=True,
+        allow_auto_create_topics=False,
+        # The default commits before the handler has run. The lanes settle offsets themselves; should one of them ever
+        # raise, the batch is read again.
+        ack_policy=AckPolicy.NACK_ON_ERROR,
+        graceful_timeout=_GRACE_SECONDS,
+        logger=logging.getLogger("revoker.faststream"),
+        log_level=logging.DEBUG,
+        apply_types=False,
+    )
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
