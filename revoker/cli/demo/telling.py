@@ -1,0 +1,101 @@
+"""What the demo prints: plain lines, colours in a terminal, nothing that moves."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from rich.text import Text
+
+from revoker.cli.output import ago, console, plain
+
+if TYPE_CHECKING:
+    from revoker.storage.reading import SessionFound
+
+_DEVICE: Final = 28
+_SESSION: Final = 20
+
+
+class Teller:
+    """Says what happens."""
+
+    def __init__(self) -> None:
+        self._out = console()
+        self.is_terminal = self._out.is_terminal
+        """Whether a person is reading along."""
+
+    def title(self, text: str) -> None:
+        """What the next lines are about."""
+        self._line()
+        self._line(Text(text, style="bold"))
+
+    def progress(self, text: str) -> None:
+        """A step of the start."""
+        self._line(Text(f"  {text}", style="dim"))
+
+    def signed_in(self, subject: str, sessions: "Sequence[SessionFound]", now: datetime) -> None:
+        """Somebody's devices, as the registry knows them."""
+        for number, one in enumerate(sessions):
+            name = "" if number else subject
+            began = Text(f" since {ago(one.established_at, now)}", style="dim")
+            self._line(Text(f"  {name:<8}"), _device(one, _SESSION), began)
+
+    def sent(self, type_: str, topic: str) -> None:
+        """What goes to Kafka."""
+        self._line(Text("  → ", style="cyan"), Text(type_, style="cyan"), Text(f" on {topic}", style="dim"))
+
+    def came_back(self, type_: str, whose: str, seconds: float, why: str) -> None:
+        """What comes from Kafka, and how long after."""
+        self._line(
+            Text("  ← ", style="magenta"),
+            Text(type_, style="magenta"),
+            Text(f" for {plain(whose)} after "),
+            Text(f"{seconds * 1000:,.0f} ms", style="bold"),
+            Text(f": {plain(why)}"),
+        )
+
+    def ended(self, ids: Iterable[str], known: "Mapping[str, SessionFound]") -> None:
+        """Which devices are out."""
+        for id_ in ids:
+            device = _device(known[id_]) if id_ in known else Text(f"{'':<{_DEVICE}}{plain(id_)}")
+            self._line(Text("    ended   ", style="red"), device)
+
+    def lives_on(self, sessions: "Iterable[SessionFound]") -> None:
+        """Which devices are not."""
+        for one in sessions:
+            self._line(Text("    lives   ", style="green"), _device(one))
+
+    def set_aside(self, reason: str, seconds: float | None) -> None:
+        """A record that nobody can read came to rejected-events."""
+        self._line(
+            Text("  ← ", style="magenta"),
+            Text("rejected-events", style="yellow"),
+            *(() if seconds is None else (" after ", Text(f"{seconds * 1000:,.0f} ms", style="bold"))),
+            f": {plain(reason)}",
+        )
+
+    def times(self, seconds: Sequence[float]) -> None:
+        """All of them in one line."""
+        least, middle, most = (f"{each * 1000:,.0f}" for each in (min(seconds), median(seconds), max(seconds)))
+        self.title(f"{len(seconds)} events, each back after {least} to {most} ms, the middle one after {middle} ms")
+        self._line("  from just before it was handed to Kafka until its effect was read from Kafka")
+
+    def invitation(self, environment: str, commands: Iterable[str], address: str) -> None:
+        """What to try."""
+        self.title("Now you: in a second terminal")
+        for command in (f"source {environment}", *commands):
+            self._line(Text(f"  {command}", style="cyan"))
+        self._line()
+        self._line(f"The consumers: {address}/readyz and {address}/metrics")
+        self._line(
+            "Everything stays up until Ctrl-C. What ends from now on is shown here, too, timed from its request."
+        )
+
+    def _line(self, *parts: Text | str) -> None:
+        self._out.print(Text.assemble(*parts), soft_wrap=True)
+        self._out.file.flush()
+
+
+def _device(one: "SessionFound", width: int = 0) -> Text:
+    name, id_ = plain(one.device_name) or "unknown device", plain(one.session_id)
+    return Text(f"{name:<{_DEVICE}}{id_:<{width}}")
