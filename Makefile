@@ -49,7 +49,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 lock: $(READY) ## write down versions and hashes of what pyproject.toml asks for; ARGS=--upgrade for newer ones
-	$(COMPILE) pyproject.toml --extra service --extra embedded --extra otel --group dev \
+	$(COMPILE) pyproject.toml --extra http --extra service --extra embedded --extra otel --group dev \
 		--output-file requirements/development.txt $(ARGS)
 	$(COMPILE) pyproject.toml --extra service --constraint requirements/development.txt \
 		--output-file requirements/service.txt

@@ -100,6 +100,8 @@ def _plan(given: argparse.Namespace) -> Plan:
         plan = replace(plan, rounds=1)
     if given.rounds:
         plan = replace(plan, rounds=given.rounds)
+    if given.processes:
+        plan = replace(plan, processes=given.processes)
     if given.patience is not None:
         plan = replace(plan, patience=given.patience)
     if given.events:
@@ -113,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="less of everything: below a minute")
     parser.add_argument("--only", choices=ROWS, metavar="NAME", help=f"one of {', '.join(ROWS)}")
     parser.add_argument("--rounds", type=int, metavar="N", help="how often each side has its turn")
+    parser.add_argument("--processes", type=int, metavar="N", help="consumers processes that share the backlog")
     parser.add_argument("--events", type=int, metavar="N", help="records in a backlog")
     parser.add_argument("--patience", type=float, metavar="SECONDS", help="to wait for others on this machine")
     parser.add_argument("--fresh", action="store_true", help="begin with tables that hold nothing else")

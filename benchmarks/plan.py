@@ -12,6 +12,8 @@ class Plan:
 
     rows: tuple[str, ...] = ROWS
     rounds: int = 5
+    processes: int = 2
+    """Of the consumer group, sharing its partitions."""
     events: int = 40_000
     """Password changes a round, of four sessions each."""
     newcomer_events: int = 500

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import psutil
@@ -18,8 +18,8 @@ Cores = dict[str, float]
 class Meter:
     """Counts from its making on. `processes` are other processes by name."""
 
-    def __init__(self, servers: EmbeddedServers, processes: Mapping[str, int]) -> None:
-        self._pids = {**processes, "bench": psutil.Process().pid, "Kafka": servers.kafka.pid}
+    def __init__(self, servers: EmbeddedServers, processes: Mapping[str, Sequence[int]]) -> None:
+        self._pids = {**processes, "bench": [psutil.Process().pid], "Kafka": [servers.kafka.pid]}
         self._postgres = servers.postgres.pid
         self._began = time.monotonic()
         self._then = self._used()
@@ -33,7 +33,7 @@ class Meter:
 
     def _used(self) -> Cores:
         machine = psutil.cpu_times()
-        used = {name: _seconds(psutil.Process(pid)) for name, pid in self._pids.items()}
+        used = {name: sum(_seconds(psutil.Process(pid)) for pid in pids) for name, pids in self._pids.items()}
         main = psutil.Process(self._postgres)
         used["PostgreSQL"] = sum(map(_seconds, [main, *main.children()]))
         return used | {OTHERS: sum(machine) - machine.idle - _get(machine, "iowait") - _get(machine, "guest")}

@@ -1,5 +1,7 @@
 """The other end of `benchmarks.child`: starts the product, warms it up, holds it, releases it on a backlog, times it.
 
+The product is one consumers process, or several of one group, as it is deployed.
+
 What is timed: from the moment at which the first batch is handed to the product's lane until the last batch is done,
 which is to say committed, announced, acknowledged, marked as announced, and its offsets committed. That is held against
 PostgreSQL and Kafka each time. The start of the process is left out, and so is the first fetch, which waits on a timer.
@@ -11,7 +13,7 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import IO, Any, Final
@@ -19,6 +21,7 @@ from typing import IO, Any, Final
 from benchmarks.errors import BenchmarkError
 from benchmarks.ground import ROOT, Ground
 from benchmarks.kafka import Record
+from benchmarks.plan import Plan
 from benchmarks.processor import Cores, Meter
 from benchmarks.watching import watching
 
@@ -39,42 +42,85 @@ class Window:
     profile: str
 
 
-class Product:
-    """One running consumers process. Held, once it is warm, but while it works off a backlog."""
+class _Member:
+    """One process of the product."""
 
-    def __init__(self, ground: Ground, process: Process, lane: str, topic: str, *, profile: bool) -> None:
+    def __init__(self, process: Process) -> None:
+        self.process = process
+
+    def order(self, order: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{order}\n".encode())
+
+    async def said(self, what: str) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        while line := await self.process.stdout.readline():
+            report: dict[str, Any] = json.loads(line)
+            if what in report:
+                return report
+        raise BenchmarkError(f"the product ended with {await self.process.wait()}")
+
+    async def stop(self) -> None:
+        if self.process.returncode is None:
+            self.process.terminate()
+            try:
+                await asyncio.wait_for(self.process.wait(), 15)
+            except TimeoutError:
+                self.process.kill()
+                await self.process.wait()
+
+
+class Product:
+    """Running consumers processes of one lane. Held, once they are warm, but while they work off a backlog."""
+
+    def __init__(self, ground: Ground, members: Sequence[_Member], lane: str, topic: str, *, profile: bool) -> None:
         self._ground = ground
-        self._process = process
+        self._members = members
         self._group = f"{ground.settings.topic_prefix}revoker-{lane}"
         self._profile = profile
         self.topic = ground.settings.topic(topic)
 
-    async def warm_up(self, records: Sequence[Record]) -> None:
-        """Gives it something to do, so that connections are open and statements are known."""
-        await self._ground.kafka.produce(self.topic, records)
-        await self._batches(len(records))
+    @property
+    def processes(self) -> int:
+        """How many share the work."""
+        return len(self._members)
+
+    async def warm_up(self, records: Callable[[int], Awaitable[Sequence[Record]]]) -> None:
+        """Gives every process something to do, so that connections are open and statements are known.
+
+        `records` makes them anew for each try: who comes first may take all, until the group has shared its partitions.
+        """
+        async with asyncio.timeout(_SECONDS):
+            idle, number = set(self._members), 0
+            while idle:
+                given = await records(number)
+                await self._ground.kafka.produce(self.topic, given)
+                idle -= {member for member, _ in await self._batches(len(given))}
+                number += 1
         await self._settled()
         await self.hold()
 
     async def release(self) -> float:
         """Lets it fetch. Returns when."""
         self._order("release")
-        return float((await self._said("released"))["released"])
+        return min([float(report["released"]) for report in await self._said("released")])
 
     async def hold(self) -> None:
         """Nothing is fetched from now on."""
         self._order("hold")
-        await self._said("held")
+        if not all(report["held"] for report in await self._said("held")):
+            raise BenchmarkError("a process of the product has no partition")
         await asyncio.sleep(_LONG_POLL_SECONDS)
 
     async def work_off(self, records: int) -> Window:
         """Times it on `records` that wait."""
-        meter = Meter(self._ground.servers, {"product": self._process.pid})
+        meter = Meter(self._ground.servers, {"product": [member.process.pid for member in self._members]})
         if self._profile:
             async with watching(self._ground.servers.postgres.dsn) as looks:
-                released, batches = await self.release(), await self._batches(records)
+                released, reports = await self.release(), await self._batches(records)
         else:
-            released, batches = await self.release(), await self._batches(records)
+            released, reports = await self.release(), await self._batches(records)
+        batches = [report for _, report in reports]
         cores = await meter.cores()
         waited = await self._settled()
         profile = f"{looks}\n\nproduct, processor:\n{await self._profiled()}" if self._profile else ""
@@ -90,18 +136,23 @@ class Product:
 
     async def stop(self) -> None:
         """As an orchestrator would."""
-        if self._process.returncode is None:
-            self._process.terminate()
-            try:
-                await asyncio.wait_for(self._process.wait(), 15)
-            except TimeoutError:
-                self._process.kill()
-                await self._process.wait()
+        await asyncio.gather(*(member.stop() for member in self._members))
 
-    async def _batches(self, records: int) -> list[dict[str, Any]]:
-        seen: list[dict[str, Any]] = []
-        while sum(one["batch"] for one in seen) < records:
-            seen.append(await self._said("batch"))
+    async def _batches(self, records: int) -> list[tuple[_Member, dict[str, Any]]]:
+        seen: list[tuple[_Member, dict[str, Any]]] = []
+        listening = {asyncio.create_task(member.said("batch")): member for member in self._members}
+        try:
+            async with asyncio.timeout(_SECONDS):
+                while sum(report["batch"] for _, report in seen) < records:
+                    done, _ = await asyncio.wait(listening, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        member = listening.pop(task)
+                        seen.append((member, task.result()))
+                        listening[asyncio.create_task(member.said("batch"))] = member
+        finally:
+            for task in listening:
+                task.cancel()
+            await asyncio.gather(*listening, return_exceptions=True)
         return seen
 
     async def _settled(self) -> float:
@@ -120,43 +171,44 @@ class Product:
 
     async def _profiled(self) -> str:
         self._order("profile")
-        return str((await self._said("profile"))["profile"])
+        return "\n\n".join([str(report["profile"]) for report in await self._said("profile")])
 
     def _order(self, order: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{order}\n".encode())
+        for member in self._members:
+            member.order(order)
 
-    async def _said(self, what: str) -> dict[str, Any]:
-        assert self._process.stdout is not None
+    async def _said(self, what: str) -> list[dict[str, Any]]:
         async with asyncio.timeout(_SECONDS):
-            while line := await self._process.stdout.readline():
-                report: dict[str, Any] = json.loads(line)
-                if what in report:
-                    return report
-        raise BenchmarkError(f"the product ended with {await self._process.wait()}")
+            return [await member.said(what) for member in self._members]
 
 
 @asynccontextmanager
-async def product(ground: Ground, lane: str, topic: str, *, profile: bool) -> AsyncIterator[Product]:
-    """A consumers process of one lane, which reads `topic`."""
+async def product(ground: Ground, lane: str, topic: str, plan: Plan) -> AsyncIterator[Product]:
+    """Consumers processes of one lane, which read `topic`."""
+    members: list[_Member] = []
     with tempfile.TemporaryFile() as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "benchmarks.child", lane, *(["--profile"] if profile else [])),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=log,
-            cwd=ROOT,
-            env=ground.environment(),
-            limit=1_000_000,
-        )
-        running = Product(ground, process, lane, topic, profile=profile)
+        running = Product(ground, members, lane, topic, profile=plan.profile)
         try:
+            for _ in range(plan.processes):
+                members.append(_Member(await _started(ground, lane, log, profile=plan.profile)))
             yield running
         except (BenchmarkError, TimeoutError) as error:
             raise BenchmarkError(f"{type(error).__name__}: {error}\nThe product's log:\n{_tail(log)}") from error
         finally:
             await running.stop()
+
+
+async def _started(ground: Ground, lane: str, log: IO[bytes], *, profile: bool) -> Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "benchmarks.child", lane, *(["--profile"] if profile else [])),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=log,
+        cwd=ROOT,
+        env=ground.environment(),
+        limit=1_000_000,
+    )
 
 
 def _tail(log: IO[bytes]) -> str:

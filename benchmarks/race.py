@@ -105,8 +105,12 @@ class Race:
 
     async def warm_up(self) -> None:
         """So that no side pays for connections and plans."""
-        await self.discipline.lay_out(self.ground, "warm-up", _WARM_UP)
-        await self.product.warm_up(self.discipline.backlog("warm-up", _WARM_UP))
+
+        async def records(number: int) -> list[Record]:
+            await self.discipline.lay_out(self.ground, f"warm-up-{number}", _WARM_UP)
+            return self.discipline.backlog(f"warm-up-{number}", _WARM_UP)
+
+        await self.product.warm_up(records)
         await self.discipline.lay_out(self.ground, "bare-warm-up", _WARM_UP)
         await self.discipline.bare("bare-warm-up", _WARM_UP, SIZES[0]).run(self.connection)
 
@@ -186,7 +190,7 @@ def row(name: str, against: str, rounds: Sequence[Rates], goal: Goal, unit: str)
     return Row(name, against, unit, [one.product for one in rounds], [one.best for one in rounds], goal, disturbance)
 
 
-def notes(name: str, rounds: Sequence[Rates], settings: Settings) -> list[Note]:
+def notes(name: str, rounds: Sequence[Rates], settings: Settings, processes: int) -> list[Note]:
     """What makes the row understood."""
     windows = [one.window for one in rounds if one.window is not None]
     bare = {f"batches of {size:,}": median([one.bare[size] for one in rounds]) for size in SIZES}
@@ -198,6 +202,7 @@ def notes(name: str, rounds: Sequence[Rates], settings: Settings) -> list[Note]:
     bare_cores = [one.bare_cores[max(one.bare, key=one.bare.__getitem__)] for one in rounds]
     limits = settings.limits
     product = {
+        "processes": processes,
         "chunk": limits.chunk,
         "in flight": limits.in_flight,
         "most records a batch": limits.batch,

@@ -49,7 +49,7 @@ class Registrations:
 async def measure(ground: Ground, plan: Plan, say: Callable[[str], None]) -> tuple[list[Row], list[Note], str]:
     """The row."""
     async with (
-        product(ground, Registrations.lane, Registrations.topic, profile=plan.profile) as running,
+        product(ground, Registrations.lane, Registrations.topic, plan) as running,
         bare_connection(ground.settings) as connection,
     ):
         contest = Race(ground, Registrations(), running, connection, plan, plan.sessions)
@@ -57,4 +57,4 @@ async def measure(ground: Ground, plan: Plan, say: Callable[[str], None]) -> tup
         rounds = await contest.run(say)
     against = "the bare batch INSERT of the same columns, one connection"
     rows = [race.row(_NAME, against, rounds, Goal(0.6), "sessions/s")]
-    return rows, race.notes(_NAME, rounds, ground.settings), race.profile(_NAME, rounds)
+    return rows, race.notes(_NAME, rounds, ground.settings, plan.processes), race.profile(_NAME, rounds)

@@ -1,6 +1,6 @@
 """Revocations: a backlog of password changes of four sessions each; and the same event by event, in idle.
 
-the product     one process, its revocation lane alone, as `benchmarks.product` times it
+the product     the revocation lane alone, in processes of one group (`--processes`), as `benchmarks.product` times it
 bare            the batch UPDATE … RETURNING and the insert of the events, on one connection, a commit a batch
 the newcomer    `benchmarks.newcomer`, on a smaller backlog of the same, in each round behind the others
 """
@@ -63,7 +63,7 @@ async def measure(ground: Ground, plan: Plan, say: Callable[[str], None]) -> tup
     """As many of the rows as are wanted."""
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(
-            product(ground, Revocations.lane, Revocations.topic, profile=plan.profile)
+            product(ground, Revocations.lane, Revocations.topic, plan)
         )
         connection = await stack.enter_async_context(bare_connection(ground.settings))
         contest = Race(ground, Revocations(), running, connection, plan, plan.events)
@@ -105,7 +105,7 @@ async def _rounds(
     if naive:
         against = "FastStream and SQLModel event by event, as a newcomer writes it"
         rows.append(replace(rows[0], name="the same", against=against, other=naive, goal=Goal(300)))
-    return rows, race.notes(_NAME, rounds, ground.settings), race.profile(_NAME, rounds)
+    return rows, race.notes(_NAME, rounds, ground.settings, plan.processes), race.profile(_NAME, rounds)
 
 
 async def _idle(ground: Ground, running: Product, count: int) -> Note:

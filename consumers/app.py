@@ -104,6 +104,8 @@ class Consumers:
         async with AsyncExitStack() as stack:
             stack.callback(self._tracing.close)
             stack.push_async_callback(self._engine.dispose)
+            for lane in self._lanes:
+                stack.push_async_callback(lane.close)
             await self._check_database()
             await ensure(self._settings)
             await stack.enter_async_context(self._publisher)

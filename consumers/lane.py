@@ -45,6 +45,7 @@ from schemas.inputs import Lane as LaneName
 from schemas.topics import Topic
 
 _PLACE_SECONDS: Final = 20.0
+_LOOK_BACK_SECONDS: Final = 2.0
 _SPANS: Final[Mapping[Step, SpanName]] = {
     "decode": "revoker.decode",
     "database": "revoker.database",
@@ -111,6 +112,8 @@ class Lane(Generic[PayloadT]):
         self._settings = settings
         self._metrics = metrics
         self._in_hand: set[UUID] = set()
+        self._looking: asyncio.Task[None] | None = None
+        self._behind = False
         self.name = trade.lane
         self.assignment = assignment
         self.offsets = Offsets(trade.lane, assignment, metrics)
@@ -128,7 +131,7 @@ class Lane(Generic[PayloadT]):
             try:
                 with self._tracing.span("revoker.batch", lane=self.name, records=len(records)):
                     await self.offsets.settle(consumer, await self._work_off(records))
-                    await self._look_back()
+                self._look_back_soon()
             finally:
                 self._in_hand.clear()
                 self.busy_since, self.last_done = None, time.monotonic()
@@ -257,11 +260,25 @@ class Lane(Generic[PayloadT]):
         for one in done:
             ledger.announce(one.chunk)
 
+    def _look_back_soon(self) -> None:
+        self._behind = True
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_back())
+
     async def _look_back(self) -> None:
-        try:
-            await self._trade.look_back()
-        except Exception as error:  # noqa: BLE001 - nothing depends on it
-            self._failed("database" if fault_of(error) is Fault.PASSING else "unexpected", error)
+        """Beside the next batch, of which nobody has to wait for this."""
+        while self._behind:
+            self._behind = False
+            try:
+                await self._trade.look_back()
+            except Exception as error:  # noqa: BLE001 - nothing depends on it
+                self._failed("database" if fault_of(error) is Fault.PASSING else "unexpected", error)
+
+    async def close(self) -> None:
+        """Finishes looking back, within bounds. For when there are no more batches."""
+        if self._looking is not None:
+            await asyncio.wait([self._looking], timeout=_LOOK_BACK_SECONDS)
+            self._looking.cancel()
 
     def _park(self, record: ConsumerRecord, ledger: Ledger, kind: Any, error: Exception) -> None:  # noqa: ANN401
         ledger.park((record.topic, record.partition), record.offset)

@@ -102,7 +102,7 @@ class LimitSettings(_Section):
     """Events a transaction."""
     in_flight: Annotated[int, Field(ge=1, le=8)] = 2
     """Transactions at once in one consumer."""
-    batch: Annotated[int, Field(ge=1, le=50_000)] = 10_000
+    batch: Annotated[int, Field(ge=1, le=50_000)] = 20_000
     """Records that one poll may bring."""
     lock_timeout: timedelta = timedelta(seconds=2)
     """How long a transaction waits for a subject that somebody else works on."""

@@ -6,11 +6,12 @@ the same ids. What is announced never changes once it is ended: the database ref
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
 
-from revoker.core.ids import NotificationId, notification_id
+from revoker.core.ids import NotificationId, RevocationId, notification_id
 from revoker.core.revocation import Revocation, Selector
 from schemas.cloudevent import SPECVERSION
 from schemas.fields import wire_time
@@ -26,6 +27,8 @@ _ENTRY_BYTES: Final = 100
 _FEW: Final = MAX_PART_BYTES // (_ENTRY_BYTES + 4 * 3 * 512)
 """So few rows fit into one part whatever they hold."""
 _RARE: Final = ("token_id", "client_id", "key_id", "device_id", "ip_network")
+_by_ids = attrgetter("session_id", "client_id")
+_by_token_id = attrgetter("token_id")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -46,7 +49,7 @@ class EndedToken(msgspec.Struct, frozen=True, gc=False):
     expires_at: datetime | None
 
 
-class Notice(msgspec.Struct, frozen=True):
+class Notice(msgspec.Struct, frozen=True, gc=False):
     """One record for `session-ended`."""
 
     id: NotificationId
@@ -55,19 +58,67 @@ class Notice(msgspec.Struct, frozen=True):
     body: bytes
 
 
+_Instant = datetime | str
+"""The encoder's own way with times is the quickest; that it leaves out a fraction of zero is not the contract's."""
+
+
+class _Session(msgspec.Struct, gc=False):
+    session_id: str
+    client_id: str
+    subject: str | msgspec.UnsetType
+    expires_at: _Instant | msgspec.UnsetType
+
+
+class _Token(msgspec.Struct, gc=False):
+    token_id: str
+    expires_at: _Instant | msgspec.UnsetType
+
+
+class _Data(msgspec.Struct, kw_only=True, gc=False):
+    """`schemas.session_ended.SessionEndedData` as it is written, in this order."""
+
+    revocation_id: RevocationId
+    cause: str
+    initiator: str
+    reason_user: Mapping[str, str]
+    kind: Kind
+    selector: Mapping[str, Any]
+    not_before: _Instant
+    keep: Sequence[str]
+    requested_at: _Instant
+    committed_at: _Instant
+    covers_until: _Instant
+    keep_clients: Sequence[str] | msgspec.UnsetType
+    sessions: Sequence[_Session] = ()
+    tokens: Sequence[_Token] | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Envelope(msgspec.Struct, kw_only=True, gc=False):
+    """`schemas.session_ended.SessionEnded` as it is written, in this order."""
+
+    specversion: str = SPECVERSION
+    type: str = "session-ended"
+    id: NotificationId
+    source: str = SOURCE
+    tenant: str
+    time: _Instant
+    data: _Data
+    subject: str | msgspec.UnsetType
+
+
 def ended(
     revocation: Revocation, committed_at: datetime, sessions: Iterable[EndedSession], tokens: Iterable[EndedToken] = ()
 ) -> list[Notice]:
     """What `revocation` ended by itself: at least one notice, since the predicate counts where no row is known."""
-    about = revocation.selector.subject or ""
-    rows = sorted(sessions, key=_by_key)
-    loose = sorted(tokens, key=lambda row: row.token_id)
-    shared = _shared(revocation, committed_at, Kind.ENDED)
+    subject = revocation.selector.subject
+    about = subject or ""
+    rows = sorted(sessions, key=_by_ids if subject else _by_key)
+    loose = sorted(tokens, key=_by_token_id)
+    data = _shared(revocation, committed_at, Kind.ENDED)
     told = []
     for number, (part, tokens_of_part) in enumerate(_parts(rows, loose)):
-        data = shared | {"sessions": [_session(row) for row in part]}
-        if tokens_of_part:
-            data["tokens"] = [_token(row) for row in tokens_of_part]
+        data.sessions = [_session(row) for row in part]
+        data.tokens = [_token(row) for row in tokens_of_part] or msgspec.UNSET
         told.append(_notice(revocation, about, about, number, data))
     return told
 
@@ -77,13 +128,15 @@ def late(revocation: Revocation, subject: str, session: EndedSession, ended_at: 
 
     Made of rows that never change, so that a careless issuer heals the gateways by itself, under one id.
     """
-    data = _shared(revocation, ended_at, Kind.LATE) | {"sessions": [_session(session)]}
+    data = _shared(revocation, ended_at, Kind.LATE)
+    data.sessions = [_session(session)]
     return _notice(revocation, subject, f"{session.session_id}\x1f{session.client_id}", 0, data)
 
 
 def late_token(revocation: Revocation, subject: str, token: EndedToken, ended_at: datetime) -> Notice:
     """The same of a token that has no session."""
-    data = _shared(revocation, ended_at, Kind.LATE) | {"sessions": [], "tokens": [_token(token)]}
+    data = _shared(revocation, ended_at, Kind.LATE)
+    data.tokens = [_token(token)]
     return _notice(revocation, subject, f"\x1f\x1f{token.token_id}", 0, data)
 
 
@@ -107,42 +160,33 @@ def selector_on_wire(selector: Selector) -> dict[str, Any]:
     return wire if wire.keys() - {"tenant"} else wire | {"everyone": True}
 
 
-def _shared(revocation: Revocation, committed_at: datetime, kind: Kind) -> dict[str, Any]:
-    requested_at = wire_time(revocation.requested_at)
-    same = revocation.not_before == revocation.requested_at
-    data: dict[str, Any] = {
-        "revocation_id": revocation.id,
-        "cause": revocation.cause,
-        "initiator": revocation.initiator,
-        "reason_user": _in_order(revocation.reason_user),
-        "kind": kind,
-        "selector": selector_on_wire(revocation.selector),
-        "not_before": requested_at if same else wire_time(revocation.not_before),
-        "keep": revocation.keep,
-        "requested_at": requested_at,
-        "committed_at": wire_time(committed_at),
-        "covers_until": wire_time(revocation.covers_until),
-    }
-    if revocation.keep_clients:
-        data["keep_clients"] = revocation.keep_clients
-    return data
+def _shared(revocation: Revocation, committed_at: datetime, kind: Kind) -> _Data:
+    return _Data(
+        revocation_id=revocation.id,
+        cause=revocation.cause,
+        initiator=revocation.initiator,
+        reason_user=_in_order(revocation.reason_user),
+        kind=kind,
+        selector=selector_on_wire(revocation.selector),
+        not_before=_instant(revocation.not_before),
+        keep=revocation.keep,
+        requested_at=_instant(revocation.requested_at),
+        committed_at=_instant(committed_at),
+        covers_until=_instant(revocation.covers_until),
+        keep_clients=revocation.keep_clients or msgspec.UNSET,
+    )
 
 
-def _notice(revocation: Revocation, subject: str, about: str, part: int, data: dict[str, Any]) -> Notice:
-    kind: Kind = data["kind"]
-    id_ = notification_id(revocation.id, kind, about, part)
-    envelope: dict[str, Any] = {
-        "specversion": SPECVERSION,
-        "type": "session-ended",
-        "id": id_,
-        "source": SOURCE,
-        "tenant": revocation.selector.tenant or "",
-        "time": data["committed_at"],
-        "data": data,
-    }
-    if subject:
-        envelope["subject"] = subject
-    return Notice(id_, kind, (subject or str(revocation.id)).encode(), _encode(envelope))
+def _notice(revocation: Revocation, subject: str, about: str, part: int, data: _Data) -> Notice:
+    id_ = notification_id(revocation.id, data.kind, about, part)
+    envelope = _Envelope(
+        id=id_,
+        tenant=revocation.selector.tenant or "",
+        time=data.committed_at,
+        data=data,
+        subject=subject or msgspec.UNSET,
+    )
+    return Notice(id_, data.kind, (subject or str(revocation.id)).encode(), _encode(envelope))
 
 
 def _in_order(reasons: Mapping[str, str]) -> Mapping[str, str]:
@@ -154,20 +198,22 @@ def _by_key(row: EndedSession) -> tuple[str, str, str]:
     return row.session_id, row.client_id, row.subject or ""
 
 
-def _session(row: EndedSession) -> dict[str, str]:
-    entry = {"session_id": row.session_id, "client_id": row.client_id}
-    if row.subject is not None:
-        entry["subject"] = row.subject
-    if row.expires_at is not None:
-        entry["expires_at"] = wire_time(row.expires_at)
-    return entry
+def _instant(instant: datetime) -> _Instant:
+    return instant if instant.microsecond else wire_time(instant)
 
 
-def _token(row: EndedToken) -> dict[str, str]:
-    entry = {"token_id": row.token_id}
-    if row.expires_at is not None:
-        entry["expires_at"] = wire_time(row.expires_at)
-    return entry
+def _session(row: EndedSession) -> _Session:
+    expires_at = row.expires_at
+    return _Session(
+        row.session_id,
+        row.client_id,
+        msgspec.UNSET if row.subject is None else row.subject,
+        msgspec.UNSET if expires_at is None else _instant(expires_at),
+    )
+
+
+def _token(row: EndedToken) -> _Token:
+    return _Token(row.token_id, msgspec.UNSET if row.expires_at is None else _instant(row.expires_at))
 
 
 def _parts(

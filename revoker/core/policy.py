@@ -158,7 +158,7 @@ def decide(event: IdentityEvent, policy: Policy, appended_at: datetime, *, repor
 
 def _selector(event: IdentityEvent, rule: Rule) -> Selector:
     # Without a subject there is no "all of the subject's": what the event names must do.
-    if not isinstance(event, NAMING) or (rule.ends is Ends.SUBJECT and event.subject is not None):
+    if (rule.ends is Ends.SUBJECT and event.subject is not None) or not isinstance(event, NAMING):
         return Selector(tenant=event.tenant, subject=event.subject)
     data = event.data
     if isinstance(data, SessionNamed):

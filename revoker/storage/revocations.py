@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from asyncpg import UniqueViolationError
 from msgspec.structs import replace
@@ -27,6 +27,7 @@ from revoker.core.revocation import Revocation
 from revoker.storage.columns import driver, fetch, joined, jsonb, listed, texts
 from revoker.storage.ending import Applied, end, home
 from revoker.storage.positions import Positions, move_positions
+from schemas.fields import wire_time
 
 __all__ = ["Applied", "Outcome", "apply", "conflicting"]
 
@@ -67,11 +68,25 @@ insert into batches (id, lane, committed_at, announced_at, positions)
 values ($1, 'revocation', $2, case when not $3::bool then $2::timestamptz end,
     case when not $3::bool then '{}'::jsonb end)"""
 
-_COLUMNS: Final = (
-    *("batch_id", "committed_at", "tenant", "subject", "id", "session_ids", "token_id", "client_id", "not_before"),
-    *("keep", "keep_clients", "covers_until", "cause", "initiator", "reason_user", "reason_admin", "source"),
-    *("event_id", "requested_at", "enforced", "redundant", "sessions_ended", "tokens_ended"),
+# An INSERT, though COPY looks made for it: a server that waits for the rest of a COPY heeds no timeout, so a client that
+# froze in the middle of one would hold its subjects' locks until it wakes up.
+_TYPES: Final = (
+    *("text", "text", "uuid", "text", "text", "text", "timestamptz", "text", "text", "timestamptz", "text", "text"),
+    *("jsonb", "text", "text", "text", "timestamptz", "bool", "bool", "int", "int"),
 )
+_STORE: Final = f"""
+insert into revocations (
+    batch_id, committed_at, tenant, subject, id, session_ids, token_id, client_id, not_before, keep, keep_clients,
+    covers_until, cause, initiator, reason_user, reason_admin, source, event_id, requested_at, enforced, redundant,
+    sessions_ended, tokens_ended)
+select $1, $2, n.tenant, n.subject, n.id, string_to_array(n.session_ids, e'\\x1f'), n.token_id, n.client_id,
+    n.not_before, coalesce(string_to_array(n.keep, e'\\x1f'), '{{}}'),
+    coalesce(string_to_array(n.keep_clients, e'\\x1f'), '{{}}'), n.covers_until, n.cause, n.initiator, n.reason_user,
+    n.reason_admin, n.source, n.event_id, n.requested_at, n.enforced, n.redundant, n.sessions_ended, n.tokens_ended
+from unnest({", ".join(texts(number, type_) for number, type_ in enumerate(_TYPES, 3))}) as n(
+    tenant, subject, id, session_ids, token_id, client_id, not_before, keep, keep_clients, covers_until, cause,
+    initiator, reason_user, reason_admin, source, event_id, requested_at, enforced, redundant, sessions_ended,
+    tokens_ended)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,45 +228,40 @@ async def _record(
     Raises asyncpg's `UniqueViolationError` where one is stored already.
     """
     batch_id = uuid.uuid4()
-    reasons: dict[int, str] = {}
-    records = [_row(a, batch_id, now, reasons) for a in applied]
-    await (await driver(connection)).copy_records_to_table("revocations", records=records, columns=_COLUMNS)
+    await (await driver(connection)).execute(_STORE, batch_id, now, *_columns(applied))
     await connection.exec_driver_sql(_BATCH, (batch_id, now, announces))
     return batch_id
 
 
-def _row(applied: Applied, batch_id: uuid.UUID, now: datetime, reasons: dict[int, str]) -> tuple[Any, ...]:
-    """`applied` in the order of `_COLUMNS`. `reasons` remembers texts that many share."""
-    revocation = applied.revocation
-    selector = revocation.selector
-    reason = reasons.get(id(revocation.reason_user))
-    if reason is None:
-        reason = reasons[id(revocation.reason_user)] = jsonb(revocation.reason_user)
-    return (
-        batch_id,
-        now,
-        selector.tenant or "",
-        selector.subject or "",
-        revocation.id,
-        selector.session_ids or None,
-        selector.token_id,
-        selector.client_id,
-        revocation.not_before,
-        revocation.keep,
-        revocation.keep_clients,
-        revocation.covers_until,
-        revocation.cause,
-        revocation.initiator,
-        reason,
-        revocation.reason_admin,
-        revocation.source,
-        revocation.event_id,
-        revocation.requested_at,
-        revocation.enforced,
-        applied.redundant,
-        len(applied.sessions) or applied.matched,
-        applied.tokens_ended,
-    )
+def _columns(applied: Sequence[Applied]) -> list[str]:
+    """The parameters of `_STORE`, from the third on."""
+    revocations = [a.revocation for a in applied]
+    selectors = [r.selector for r in revocations]
+    reasons = {id(r.reason_user): r.reason_user for r in revocations}
+    told = {key: jsonb(reason) for key, reason in reasons.items()}
+    return [
+        listed([s.tenant or "" for s in selectors]),
+        listed([s.subject or "" for s in selectors]),
+        listed([r.id.hex for r in revocations]),
+        listed([joined(s.session_ids) for s in selectors]),
+        listed([s.token_id for s in selectors]),
+        listed([s.client_id for s in selectors]),
+        listed([wire_time(r.not_before) for r in revocations]),
+        listed([joined(r.keep) for r in revocations]),
+        listed([joined(r.keep_clients) for r in revocations]),
+        listed([wire_time(r.covers_until) for r in revocations]),
+        listed([r.cause for r in revocations]),
+        listed([r.initiator for r in revocations]),
+        listed([told[id(r.reason_user)] for r in revocations]),
+        listed([r.reason_admin for r in revocations]),
+        listed([r.source for r in revocations]),
+        listed([r.event_id for r in revocations]),
+        listed([wire_time(r.requested_at) for r in revocations]),
+        listed(["t" if r.enforced else "f" for r in revocations]),
+        listed(["t" if a.redundant else "f" for a in applied]),
+        listed([str(len(a.sessions) or a.matched) for a in applied]),
+        listed([str(a.tokens_ended) for a in applied]),
+    ]
 
 
 async def conflicting(engine: AsyncEngine, batch_ids: Sequence[uuid.UUID]) -> frozenset[uuid.UUID]:
