@@ -21,6 +21,7 @@ from revoker.storage import migrate, reading
 from schemas.codec import Reason
 
 _LOCKS: Final = 256
+_SERVER: Final = 17
 _DURABLE: Final = ("fsync", "full_page_writes", "synchronous_commit")
 _TAIL: Final = 500
 _RECENT: Final = timedelta(days=1)
@@ -118,6 +119,14 @@ def _clock(apart: timedelta, took: timedelta) -> Finding:
 
 async def _server(engine: AsyncEngine) -> AsyncIterator[Finding]:
     found = await reading.server_settings(engine, [*_DURABLE, "max_locks_per_transaction", "server_version"])
+    version = found.get("server_version", "").split(" ")[0]
+    old = int(version.partition(".")[0] or 0) < _SERVER
+    yield Finding(
+        about="server",
+        level=Level.FAIL if old else Level.OK,
+        text=f"PostgreSQL {version}, {_SERVER} or newer is needed",
+        hint="older ones cannot bound a whole transaction: a consumer that freezes would keep its locks" * old,
+    )
     locks = int(found.get("max_locks_per_transaction", 0))
     yield Finding(
         about="locks",

@@ -29,8 +29,8 @@ class Fault(Enum):
 
 # Classes of SQLSTATE (PostgreSQL, appendix A): what the value itself is guilty of.
 _REFUSED = ("22", "54")
-_CONTENDED = {"40P01", "40001", "53200", "55P03", "57014"}
-_PASSING = ("08", "53", "57", "58", "25006", "XX000")
+_CONTENDED = {"25P04", "40P01", "40001", "53200", "55P03", "57014"}
+_PASSING = ("08", "53", "57", "58", "25006", "25P03", "XX000")
 
 
 def fault_of(error: BaseException) -> Fault:
@@ -64,7 +64,10 @@ def reader(settings: Settings) -> AsyncEngine:
 
 def writer(settings: Settings) -> AsyncEngine:
     """An engine for batches, whose statements reach every row by key."""
-    return _engine(settings, _BY_KEY, pool_size=settings.limits.in_flight + 2)
+    # A client that freezes between two messages of one statement leaves a server that heeds no other timeout, and that
+    # holds its subjects' locks. (In the middle of a COPY not even this one counts: there must be none.)
+    whole = _milliseconds(2 * settings.limits.statement_timeout.total_seconds() + 10)
+    return _engine(settings, _BY_KEY | {"transaction_timeout": whole}, pool_size=settings.limits.in_flight + 2)
 
 
 def _engine(settings: Settings, options: Mapping[str, str], *, pool_size: int) -> AsyncEngine:

@@ -68,8 +68,8 @@ insert into batches (id, lane, committed_at, announced_at, positions)
 values ($1, 'revocation', $2, case when not $3::bool then $2::timestamptz end,
     case when not $3::bool then '{}'::jsonb end)"""
 
-# An INSERT, though COPY looks made for it: a server that waits for the rest of a COPY heeds no timeout, so a client that
-# froze in the middle of one would hold its subjects' locks until it wakes up.
+# An INSERT, though COPY looks made for it: a server that waits for the rest of a COPY heeds no timeout at all, so a
+# client that froze in the middle of one would hold its subjects' locks until it wakes up.
 _TYPES: Final = (
     *("text", "text", "uuid", "text", "text", "text", "timestamptz", "text", "text", "timestamptz", "text", "text"),
     *("jsonb", "text", "text", "text", "timestamptz", "bool", "bool", "int", "int"),
