@@ -190,7 +190,8 @@ async def product(ground: Ground, lane: str, topic: str, plan: Plan) -> AsyncIte
         running = Product(ground, members, lane, topic, profile=plan.profile)
         try:
             for _ in range(plan.processes):
-                members.append(_Member(await _started(ground, lane, log, profile=plan.profile)))
+                process = await _started(ground, lane, log, profile=plan.profile)
+                members.append(_Member(process))
             yield running
         except (BenchmarkError, TimeoutError) as error:
             raise BenchmarkError(f"{type(error).__name__}: {error}\nThe product's log:\n{_tail(log)}") from error

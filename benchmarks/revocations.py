@@ -62,9 +62,7 @@ class Revocations:
 async def measure(ground: Ground, plan: Plan, say: Callable[[str], None]) -> tuple[list[Row], list[Note], str]:
     """As many of the rows as are wanted."""
     async with AsyncExitStack() as stack:
-        running = await stack.enter_async_context(
-            product(ground, Revocations.lane, Revocations.topic, plan)
-        )
+        running = await stack.enter_async_context(product(ground, Revocations.lane, Revocations.topic, plan))
         connection = await stack.enter_async_context(bare_connection(ground.settings))
         contest = Race(ground, Revocations(), running, connection, plan, plan.events)
         await contest.warm_up()

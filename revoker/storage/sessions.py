@@ -29,7 +29,21 @@ from (select pg_advisory_xact_lock_shared(key) as it from unnest({texts(1, "bigi
 
 _KEY: Final = f"{texts(1)}, {texts(2)}, {texts(3)}, {texts(4)}"
 
-# Answers with the rows that were there before and say something else than the chunk: of those the first word stays.
+# The stored revocations that may cover a row: its subject's, those that name just its id, and the wide ones.
+_COVERING_SESSION: Final = f"""
+    select r.id from revocations r where r.tenant = s.tenant and r.subject = s.subject and {covering.SESSION}
+    union all
+    select r.id from nameless r where {covering.SESSION}
+    limit 1"""
+
+# Those that name no subject: just some of these sessions, or no session at all.
+_NAMELESS: Final = f"""
+    select r.* from revocations r where r.subject = '' and r.session_ids && {texts(3)}
+    union all
+    select r.* from revocations r where r.subject = '' and r.session_ids is null and r.token_id is null"""
+
+# Answers how many rows of the chunk it took in, how many of those were there before and say something else (the first
+# word stays), and whether a stored revocation covers one. Mostly all are new and none is covered: then that is all.
 _SESSIONS: Final = f"""
 with n as materialized (
     select * from unnest({_KEY}, {texts(5, "timestamptz")}, {texts(6, "timestamptz")}, {texts(7)}, {texts(8)},
@@ -58,13 +72,16 @@ with n as materialized (
         or (s.ip is null) > (excluded.ip is null) or (s.key_id is null) > (excluded.key_id is null)
         or not s.labels @> excluded.labels
         or s.device_id <> excluded.device_id or s.ip <> excluded.ip or s.key_id <> excluded.key_id)
-    returning s.tenant, s.subject, s.session_id, s.client_id, s.device_id, s.ip, s.key_id, s.xmax
+    returning s.*, s.xmax
+), nameless as materialized ({_NAMELESS}
 )
-select count(*) from taken t
-where t.xmax <> 0 and exists (
-    select from n
-    where n.tenant = t.tenant and n.subject = t.subject and n.session_id = t.session_id and n.client_id = t.client_id
-        and (n.device_id <> t.device_id or n.ip <> t.ip or n.key_id <> t.key_id))"""
+select count(*), count(*) filter (where t.xmax <> 0 and exists (
+        select from n
+        where n.tenant = t.tenant and n.subject = t.subject and n.session_id = t.session_id
+            and n.client_id = t.client_id
+            and (n.device_id <> t.device_id or n.ip <> t.ip or n.key_id <> t.key_id))),
+    exists (select from taken s cross join lateral ({_COVERING_SESSION}) as r)
+from taken t"""
 
 _TOKENS: Final = f"""
 insert into tokens as t (tenant, subject, token_id, session_id, client_id, kind, issued_at, expires_at)
@@ -79,13 +96,6 @@ where t.ended_at is null and (
     or (t.expires_at is null) > (excluded.expires_at is null)
     or (t.session_id is null) > (excluded.session_id is null)
     or (t.client_id is null) > (excluded.client_id is null))"""
-
-# The stored revocations that may cover a row: its subject's, those that name just its id, and the wide ones.
-_COVERING_SESSION: Final = f"""
-    select r.id from revocations r where r.tenant = s.tenant and r.subject = s.subject and {covering.SESSION}
-    union all
-    select r.id from nameless r where {covering.SESSION}
-    limit 1"""
 
 _COVERING_TOKEN: Final = f"""
     select r.id from revocations r where r.tenant = t.tenant and r.subject = t.subject and {covering.TOKEN}
@@ -109,10 +119,7 @@ _END_SESSIONS: Final = f"""
 with seen as materialized (
     select s.* from unnest({_KEY}) as k(tenant, subject, session_id, client_id)
     join sessions s using (tenant, subject, session_id, client_id)
-), nameless as materialized (
-    select r.* from revocations r where r.subject = '' and r.session_ids && {texts(3)}
-    union all
-    select r.* from revocations r where r.subject = '' and r.session_ids is null and r.token_id is null
+), nameless as materialized ({_NAMELESS}
 ), dead as (
     update sessions as it set ended_at = $5, ended_by = covered.id, born_ended = true
     from (
@@ -263,7 +270,9 @@ async def _take_in_sessions(
         listed([row.key_id for row in rows]),
         listed([jsonb(row.labels) if row.labels else "{}" for row in rows]),
     )
-    conflicts: int = (await fetch(connection, _SESSIONS, (*columns, *attributes, now)))[0][0]
+    [(taken, conflicts, is_covered)] = await fetch(connection, _SESSIONS, (*columns, *attributes, now))
+    if taken == len(rows) and not is_covered:
+        return (), conflicts
     return await fetch(connection, _END_SESSIONS, (*columns, now)), conflicts
 
 
