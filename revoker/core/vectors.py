@@ -1,7 +1,7 @@
 """The rule and the derived ids as examples in JSON, for whoever writes a gateway or a publisher in another language.
 
-`python -m revoker.core.vectors DIR` writes `covering.json` and `ids.json`, `--check` compares. What an example expects
-is what our own code answers; a test holds the code to answers that were written by hand.
+`python -m revoker.core.vectors DIR` writes `covering.json`, `gateway.json` and `ids.json`, `--check` compares. What an
+example expects is what our own code answers; a test holds the code to answers that were written by hand.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from revoker.core import ids, notices
 from revoker.core.ids import RevocationId
 from revoker.core.policy import DEFAULT_RULES, Policy, decide
 from revoker.core.revocation import Credential, Revocation, Selector
+from revoker.core.vectors_gateway import gateway
 from schemas import codec
 from schemas.fields import wire_time
 from schemas.inputs import IDENTITY_EVENTS
@@ -69,7 +70,11 @@ def files() -> dict[str, str]:
     """Names to text, of all that is published."""
     return {
         name: msgspec.json.format(msgspec.json.encode(tree), indent=2).decode() + "\n"
-        for name, tree in {"covering.json": covering(), "ids.json": derived_ids()}.items()
+        for name, tree in {
+            "covering.json": covering(),
+            "gateway.json": gateway(),
+            "ids.json": derived_ids(),
+        }.items()
     }
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from revoker.core import ids, vectors
 from revoker.core.revocation import Credential, Selector
-from schemas.session_ended import SessionEndedData
+from revoker.core.vectors_gateway import gateway
+from schemas.session_ended import Notification, SessionEndedData
 from tests import factories
 
 FOLDER = Path(__file__).parents[4] / "docs" / "vectors"
@@ -80,6 +82,65 @@ unknown  labels are not known
 """
 VECTORS: list[dict[str, Any]] = vectors.covering()["vectors"]
 
+# The same of what a gateway answers.
+VERDICTS = """
+live   -    nothing was read
+ended  r-1  established before
+live   -    established after
+live   -    kept
+live   -    another subject
+live   -    another tenant
+ended  r-1  kept by the later one, not by the earlier
+ended  r-2  kept by the earlier one, not by the later
+live   -    time not known, not named
+ended  r-1  time not known, named
+ended  r-1  time not known, and no session id that could be named
+ended  r-1  time later, named
+live   -    in the second of the bound, not named
+ended  r-1  in the second of the bound, named
+ended  r-1  in the second of the bound, no session id
+ended  r-1  in the second before, no session id
+live   -    in the second after, no session id
+ended  r-1  signed out of this session
+live   -    signed out of another session
+live   -    the same session id of another subject
+ended  r-1  the subject is not known, the session was named
+ended  r-1  sessions ended without saying whose
+ended  r-1  the token was named
+live   -    another token was named
+ended  r-1  a token that was named beside the predicate
+ended  r-1  this client's part was ended
+live   -    another client's part was ended
+ended  r-1  some client's part was ended, and this one's client is not known
+live   -    some client's part was ended, and this one has none
+ended  r-1  a sign-in that knows no clients was named
+live   -    a sign-in that knows no clients was named, this client is kept
+ended  r-1  from that device
+ended  r-1  from a device that is not known, named
+live   -    from a device that is not known, not named
+live   -    from a device that is not known, named of another subject
+ended  r-1  client_id: it has it
+live   -    client_id: it has another
+ended  r-1  ip_network: it has it
+live   -    ip_network: it has another
+ended  r-1  labels: it has it
+live   -    labels: it has another
+ended  r-1  everyone: it has it
+ended  r-1  signed with that key, whenever
+held   h-1  on hold, though established after
+live   -    on hold is another
+live   -    the hold has expired
+live   -    the hold was lifted
+live   -    the lift was read before its hold
+live   -    lifted twice, and the earlier time counts
+held   h-1  will be lifted
+ended  r-1  on hold and ended
+live   -    a selector that is not understood matches nobody
+ended  r-1  a selector that is not understood, but this session was named
+live   -    a type that is not known is skipped
+live   -    when all that it covers is over by itself
+"""
+
 
 def test_the_published_vectors_are_current() -> None:
     assert vectors.main(["--check", str(FOLDER)]) == 0
@@ -124,6 +185,23 @@ def test_every_id_follows_from_what_the_vector_shows() -> None:
             assert told["notification_id"] == str(ids.derive(about))
 
 
+def test_every_verdict_is_the_one_worked_out_by_hand() -> None:
+    expected = [tuple(line.split(maxsplit=2)) for line in VERDICTS.strip().splitlines()]
+    found = [(vector["answer"], vector["name"]) for vector in gateway()["vectors"]]
+
+    assert [
+        (said["verdict"], said.get("revocation_id", said.get("hold_id", "-")), name) for said, name in found
+    ] == expected
+
+
+def test_the_records_of_the_vectors_are_as_the_schema_has_them() -> None:
+    reader: TypeAdapter[Any] = TypeAdapter(Notification)
+    for vector in gateway()["vectors"]:
+        if "not understood" not in vector["name"] and "not known is skipped" not in vector["name"]:
+            for record in vector["records"]:
+                reader.validate_json(json.dumps(record))
+
+
 def test_ids_tell_events_apart_and_spellings_of_one_event_not() -> None:
     found = [vector["revocation_id"] for vector in vectors.derived_ids()["vectors"]]
 
@@ -145,5 +223,5 @@ def test_the_command_writes_what_differs_and_checks_without_writing(
     assert vectors.main([str(folder)]) == 0
     assert vectors.main([str(folder)]) == 0
 
-    both, one = ["covering.json", "ids.json"], ["ids.json"]
-    assert capsys.readouterr().out.split() == [*both, *both, *one, *one]
+    every, one = ["covering.json", "gateway.json", "ids.json"], ["ids.json"]
+    assert capsys.readouterr().out.split() == [*every, *every, *one, *one]

@@ -1,0 +1,1 @@
+"""What the gateway's index is made of. Everybody else imports `revoker.core.index`."""
