@@ -2,7 +2,7 @@
 
     database, topics, feed, publisher, admin port     before the first record is read
     the lanes (FastStream subscribers)                until SIGTERM; the batch in hand is finished
-    heartbeats, sweeper, watchdog                     beside them
+    heartbeats, sweeper, prover, watchdog             beside them
 
 Nothing happens at import.
 """
@@ -24,11 +24,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers.assignment import Assignment
+from consumers.denylist import Denylist
 from consumers.feed import Feed
 from consumers.heartbeats import Heartbeats
 from consumers.lane import Lane
 from consumers.parser import leave_undecoded, parse
 from consumers.publisher import Publisher, SessionEndedAnnouncer
+from consumers.receipts import Proving, Receipting
 from consumers.records import read_any_header
 from consumers.registration import Registering
 from consumers.revocation import Revoking
@@ -45,14 +47,19 @@ from revoker.storage.database import writer
 from revoker.storage.migrate import is_usable, revisions
 from revoker.telemetry import Metrics, open_tracing
 from schemas.inputs import Lane as LaneName
+from schemas.topics import Topic
 
+DENYLIST: Final = "denylist"
+GROUPS: Final = (*(lane.value for lane in LaneName), DENYLIST)
+"""What `--only` may name. The denylist is no lane: where it goes on is what Redis says."""
 _GRACE_SECONDS: Final = 20.0
+_GATHER_SECONDS: Final = 0.1
 _SWEEP_SECONDS: Final = 15.0
 _log = get_logger(__name__)
 
 
 def run(settings: Settings, only: str | None = None) -> int:
-    """Runs the consumers until SIGINT or SIGTERM. `only` names one lane. Returns the exit code."""
+    """Runs the consumers until SIGINT or SIGTERM. `only` names one group. Returns the exit code."""
     configure(settings.log_level, settings.log_format)
     log_crashes()
     # A batch makes a hundred thousand objects and drops them all: looking for cycles among them finds none.
@@ -70,22 +77,28 @@ async def _until_stopped(settings: Settings, only: str | None) -> None:
 class Consumers:
     """The process's parts, made inside the loop that runs them.
 
-    `sweep_after` is how long a batch may stay unannounced before the sweeper takes it.
+    `only` names one of `GROUPS`; `sweep_after` is how long a batch may stay unannounced before the sweeper takes it.
     """
 
     def __init__(self, settings: Settings, only: str | None = None, sweep_after: timedelta = STALE_AFTER) -> None:
         read_any_header()
         self._settings = settings
         self._sweep_after = sweep_after
-        self._names = [LaneName(only)] if only else list(LaneName)
+        self._groups = [only] if only else list(GROUPS)
+        # One chunk at a time: what a gateway counts adds up, so its receipts must be taken in their order.
+        self._in_turn = settings.model_copy(update={"limits": settings.limits.model_copy(update={"in_flight": 1})})
         self._metrics = Metrics()
         self._tracing = open_tracing()
         self._engine: AsyncEngine = writer(settings)
         self._publisher = Publisher(settings)
         self._announcer = SessionEndedAnnouncer(self._publisher, settings, self._metrics)
         self._feed = Feed(self._engine, settings, self._metrics)
+        self._proving = Proving(self._engine, settings, self._metrics)
         self._broker = _broker(settings)
-        self._lanes = [lane for name in self._names if (lane := self._lane(name)) is not None]
+        self._lanes = [lane for name in LaneName if name in self._groups and (lane := self._lane(name)) is not None]
+        self._denylist = Denylist(settings, self._metrics) if DENYLIST in self._groups else None
+        if self._denylist is not None:
+            self._denylist.subscribe(self._broker)
         self._watchdog = Watchdog(self._lanes)
 
     async def run(self) -> None:
@@ -117,7 +130,7 @@ class Consumers:
             yield
 
     def _on_started(self) -> None:
-        _log.info("service-started", lanes=[name.value for name in self._names])
+        _log.info("service-started", lanes=self._groups)
 
     async def _on_stopping(self) -> None:
         _log.info("service-stopping")
@@ -132,6 +145,8 @@ class Consumers:
             self._feed.watch,
             self._watchdog.watch,
             self._sweep,
+            *([self._proving.run] if LaneName.RECEIPTS in self._groups else []),
+            *([self._denylist.run] if self._denylist is not None else []),
             *(lambda beat=beat, lane=lane: beat.beat(aloud=lane.name is LaneName.REVOCATION) for beat, lane in beats),
         ]
 
@@ -149,15 +164,20 @@ class Consumers:
 
     def _lane(self, name: LaneName) -> Lane[Any] | None:
         topics = [self._settings.topic(source.topic) for source in self._settings.inputs if source.lane is name]
+        settings = self._settings
+        trade: Any
+        match name:
+            case LaneName.REVOCATION:
+                trade = Revoking(self._engine, settings, self._metrics)
+            case LaneName.REGISTRATION:
+                trade = Registering(self._engine, settings, self._metrics)
+            case LaneName.RECEIPTS:
+                trade = Receipting(self._engine, settings, self._metrics, self._proving.hear)
+                topics, settings = [settings.topic(Topic.GATEWAY_RECEIPTS)], self._in_turn
         if not topics:
             return None
-        trade: Any = (Revoking if name is LaneName.REVOCATION else Registering)(
-            self._engine, self._settings, self._metrics
-        )
         assignment = Assignment(self._engine, self._metrics)
-        lane: Lane[Any] = Lane(
-            trade, assignment, self._announcer, self._engine, self._settings, self._metrics, self._tracing
-        )
+        lane: Lane[Any] = Lane(trade, assignment, self._announcer, self._engine, settings, self._metrics, self._tracing)
         subscriber = self._broker.subscriber(
             *topics,
             group_id=f"{self._settings.topic_prefix}revoker-{name.value}",
@@ -182,6 +202,9 @@ class Consumers:
         @subscriber
         async def on_batch(message: KafkaMessage) -> None:
             await lane.on_batch(message)
+            if name is LaneName.RECEIPTS:
+                # A hundred gateways speak four hundred times a second: not each time a transaction.
+                await asyncio.sleep(_GATHER_SECONDS)
 
         return lane
 

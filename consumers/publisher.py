@@ -94,6 +94,9 @@ class Publisher:
         except (KafkaError, OSError, TimeoutError) as error:
             await _stopped(producer)
             raise PublishError(f"Kafka cannot be reached: {type(error).__name__}") from error
+        except BaseException:  # cancelled
+            await _stopped(producer)
+            raise
         return producer
 
     async def _discard(self, producer: AIOKafkaProducer) -> None:

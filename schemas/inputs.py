@@ -1,6 +1,7 @@
 """One `[[inputs]]` entry: a topic that we read, and what its publisher may say there."""
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import ConfigDict
 
@@ -8,10 +9,11 @@ from schemas.fields import Id, Message, Tenant
 
 
 class Lane(StrEnum):
-    """Which consumer group reads an input."""
+    """A consumer group that works off batches. Inputs are read by the first two; the last reads `gateway-receipts`."""
 
     REVOCATION = "revocation"
     REGISTRATION = "registration"
+    RECEIPTS = "receipts"
 
 
 class Format(StrEnum):
@@ -34,7 +36,7 @@ class Input(Message):
 
     topic: Id
     """Without the prefix, which is added to every topic alike."""
-    lane: Lane = Lane.REVOCATION
+    lane: Literal[Lane.REVOCATION, Lane.REGISTRATION] = Lane.REVOCATION
     """Who reads it: the revocation or the registration consumers."""
     format: Format = Format.CLOUDEVENTS
     """How its records are written."""

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from revoker.embedded import EmbeddedKafka, EmbeddedPostgres
+from revoker.embedded import EmbeddedKafka, EmbeddedPostgres, EmbeddedValkey
 from revoker.settings import Settings
 from revoker.storage import database
 from tests import servers
@@ -140,3 +140,10 @@ async def own_postgres() -> AsyncIterator[EmbeddedPostgres]:
     async with EmbeddedPostgres(fsync=False) as postgres:
         servers.migrated(postgres.url)
         yield postgres
+
+
+@pytest.fixture
+async def own_valkey() -> AsyncIterator[EmbeddedValkey]:
+    """A Valkey of this test's own, to be killed, paused, emptied and restarted."""
+    async with EmbeddedValkey() as valkey:
+        yield valkey

@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from revoker.core.ids import RevocationId
 from revoker.core.policy import DEFAULT_RULES, Decision, Policy, decide
+from revoker.core.receipts import Receipt
 from revoker.core.registration import Registration, Seen, merge, seen
 from revoker.core.revocation import Revocation, Selector
 from schemas import codec, inputs
 from schemas.fields import wire_time
+from schemas.gateway_receipts import GatewayReceiptData
 from schemas.identity_events import IdentityEvent
 from schemas.session_activity import SessionActivity
 
@@ -117,3 +119,21 @@ def _wire(type_: str, subject: str | None, attributes: dict[str, Any]) -> bytes:
     if subject is not None:
         event["subject"] = subject
     return json.dumps(event, default=wire_time).encode()
+
+
+def receipt(*, at: datetime = NOW, appended_at: datetime = NOW, offset: int = 0, **data: Any) -> Receipt:
+    """A receipt as the consumers read it: of the gateway `chat`, serving, past the first record of partition 0."""
+    said = {
+        "gateway": "chat",
+        "instance": "host-1",
+        "incarnation": "i-1",
+        "epoch": "e-1",
+        "state": "serving",
+        "mode": "best_effort",
+        "max_staleness": 10.0,
+        "attributes": ["subject", "session_id"],
+        "at": wire_time(at),
+        "position": "e-1.1",
+    }
+    read = GatewayReceiptData.model_validate_json(json.dumps(said | data))
+    return Receipt(data=read, at=min(at, appended_at), appended_at=appended_at, offset=offset)

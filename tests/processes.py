@@ -104,6 +104,15 @@ class Process:
 
         return await eventually(said, lambda: f"{name}\n{self.said[-3000:]}", within)
 
+    async def told(self, line: str, within: float = PATIENCE) -> None:
+        """Returns once it has written just that line."""
+
+        async def written() -> bool:
+            assert self.code is None, f"ended with {self.code} before {line}\n{self.said[-3000:]}"
+            return line in self.said.splitlines()
+
+        await eventually(written, lambda: f"{line}\n{self.said[-3000:]}", within)
+
     async def ask(self, path: str) -> tuple[int, str]:
         """The status and body of a page on its admin port (`REVOKER_ADMIN_PORT=0`)."""
         port = (await self.until("admin-listening"))["port"]
@@ -126,7 +135,11 @@ class Process:
 
 def spawn(log: Path, env: Mapping[str, str], *words: str) -> Process:
     """`revoker <words>`. Whoever asks for it sees to its end."""
-    command = (sys.executable, "-c", "from revoker.cli import main; main()", *words)
+    return spawned(log, env, sys.executable, "-c", "from revoker.cli import main; main()", *words)
+
+
+def spawned(log: Path, env: Mapping[str, str], *command: str) -> Process:
+    """Any command. Whoever asks for it sees to its end."""
     with log.open("ab") as out:
         child = subprocess.Popen(
             command, env=dict(env), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT

@@ -29,6 +29,8 @@ rejected = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(rejected, name="rejected")
+gateways = typer.Typer(rich_markup_mode=None)
+app.add_typer(gateways, name="gateways")
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - the form that typer calls
@@ -80,13 +82,27 @@ def consumers(
     only: Annotated[str | None, typer.Option(metavar="GROUP", help="Run this consumer group alone.")] = None,
 ) -> None:
     """Run the consumers. What comes in on Kafka is applied and announced."""
+    from consumers.app import GROUPS
     from consumers.app import run as run_consumers
-    from schemas.inputs import Lane
 
-    if only is not None and only not in set(Lane):
-        raise typer.BadParameter(f"the groups are {', '.join(Lane)}", param_hint="--only")
+    if only is not None and only not in GROUPS:
+        raise typer.BadParameter(f"the groups are {', '.join(GROUPS)}", param_hint="--only")
 
     finish(lambda: run_consumers(load_settings(), only))
+
+
+@app.command()
+def serve(
+    *,
+    only: Annotated[str | None, typer.Option(metavar="PART", help="`check`: answer /check and nothing else.")] = None,
+) -> None:
+    """Serve gateways over HTTP: /check, the notifications as a stream, receipts."""
+    from revoker.cli import serve as it
+
+    if only not in {None, "check"}:
+        raise typer.BadParameter("the one part that can run alone is check", param_hint="--only")
+
+    finish(lambda: it.serve(load_settings(), only))
 
 
 @app.command()
@@ -183,6 +199,69 @@ def revocations(
     if id_ is None:
         run(lambda settings: it.show(settings, subject, tenant, limit=limit, as_json=as_json))
     run(lambda settings: it.show_one(settings, id_, as_json=as_json))
+
+
+@gateways.callback(invoke_without_command=True)
+def gateways_list(
+    context: typer.Context,
+    *,
+    gone: Annotated[bool, typer.Option("--all", help="Those that have left, too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show who enforces revocations, and how each of them is.
+
+    `late` is behind what was announced a while ago. `unknown` is silent: it may serve what is over, so it keeps every
+    revocation from being enforced until it is back or retired. `fenced` is strict and silent for so long that it
+    refuses everything by itself. Exit 3 where there is none.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from revoker.cli import gateways as it
+
+    run(lambda settings: it.show_all(settings, gone=gone, as_json=as_json))
+
+
+@gateways.command("retire")
+def gateways_retire(
+    gateway: Annotated[str, typer.Argument(metavar="GATEWAY", help="Its name.", show_default=False)],
+    *,
+    instance: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only this one. Default: all that are silent.")
+    ] = None,
+    by: Annotated[str | None, typer.Option(metavar="NAME", help="Who says so. Default: you, by your login.")] = None,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why. It is kept with the proof.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Wait no more for instances that are silent and surely gone.
+
+    Only you can know that: a process that still runs may go on serving what is over. One that still talks is not
+    retired (exit 5), and one that talks again is waited for again. Exit 3 where there is none of that name.
+    """
+    from revoker.cli import gateways as it
+
+    run(lambda settings: it.retire(settings, gateway, instance, by, reason, as_json=as_json))
+
+
+@gateways.command("conform")
+def gateways_conform(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The check endpoint.", show_default=False)],
+    *,
+    prefix: Annotated[
+        str, typer.Option(metavar="TEXT", help="What the headers begin with in which it takes a session.")
+    ] = "x-revoker-",
+    wait: Annotated[
+        float, typer.Option(parser=seconds, metavar="TIME", help="How long it may take to hear of the vectors.")
+    ] = "10s",  # type: ignore[assignment]  # the parser reads it
+    as_json: AsJson = False,
+) -> None:
+    """Try a live check endpoint on the test vectors. Exit 1 where an answer is wrong.
+
+    Announces the vectors on session-ended, in tenants of their own, and asks about each in the headers of a trusted
+    proxy. For a test installation.
+    """
+    from revoker.cli import conform as it
+
+    run(lambda settings: it.conform(settings, url, prefix=prefix, wait=wait, as_json=as_json))
 
 
 @app.command()

@@ -14,7 +14,7 @@ from revoker.cli.output import as_json as jsonable
 from revoker.cli.output import cell, json_out, plain, table
 from revoker.cli.output import show as show_table
 from revoker.cli.running import Exit
-from revoker.settings import Settings
+from revoker.settings import SHORT_NAMES, Settings
 
 _HIDDEN: Final = "***"
 _SECRET_PARAMETER: Final = re.compile(r"(?i)((?:password|passwd|secret|token|key)[^=&]*=)[^&]*")
@@ -91,7 +91,9 @@ def _file() -> tuple[Path, Mapping[str, Any]]:
 def _origin(key: str, file: tuple[Path, Mapping[str, Any]]) -> str:
     variable = f"REVOKER_{key.replace('.', '__').upper()}"
     names = {name.upper(): name for name in os.environ}
-    for candidate in (f"{variable}_FILE", variable, variable.rpartition("__")[0]):
+    short = variable.replace("__", "_", 1)
+    spelled = (variable, short) if short.removeprefix("REVOKER_") in SHORT_NAMES else (variable,)
+    for candidate in (f"{variable}_FILE", *spelled, variable.rpartition("__")[0]):
         if candidate in names:
             return names[candidate]
     path = file[0]

@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from typing import Final
 
 from rich.console import Console
 
@@ -13,6 +14,8 @@ from revoker.service import publish, reach
 from revoker.settings import Settings
 from revoker.storage.erasing import Held, held
 from revoker.storage.pruning import Table
+
+_ALWAYS_TOLD: Final = (Table.TOKENS, Table.SESSIONS, Table.REVOCATIONS, Table.BATCHES)
 
 
 async def prune(settings: Settings, *, dry_run: bool, as_json: bool) -> int:
@@ -33,7 +36,8 @@ async def prune(settings: Settings, *, dry_run: bool, as_json: bool) -> int:
 
 
 def _said(totals: Counter[Table]) -> str:
-    return ", ".join(f"{totals[table]:,} {table.value}" for table in Table)
+    told = [table for table in Table if totals[table] or table in _ALWAYS_TOLD]
+    return ", ".join(f"{totals[table]:,} {table.value.replace('_', ' ')}" for table in told)
 
 
 async def erase(settings: Settings, subject: str, tenant: str | None, *, yes: bool, force: bool, as_json: bool) -> int:

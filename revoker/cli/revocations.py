@@ -1,13 +1,13 @@
 """`revocations [ID]`: what was decided, by whom, and how far it has come.
 
-`committed` is in the database, `announced` is acknowledged by Kafka. Whether every gateway applied it is not known
-here.
+`committed` is in the database, `announced` is acknowledged by Kafka, `enforced` is proven: nobody serves it any more.
 """
 
 import uuid
 from datetime import datetime
 from typing import Any
 
+from revoker.cli.enforcement import at_instance, enforced_line, instances_table
 from revoker.cli.output import (
     ago,
     cell,
@@ -27,7 +27,8 @@ from revoker.cli.running import Exit
 from revoker.cli.sessions import as_object, sessions_table
 from revoker.core.notices import selector_on_wire
 from revoker.core.revocation import Revocation
-from revoker.service import publish, reach
+from revoker.service import gateways, publish, reach
+from revoker.service.gateways import Enforcement, Stage
 from revoker.service.publish import SHOWN_SESSIONS, MisusedError
 from revoker.settings import Settings
 from revoker.storage import reading
@@ -43,9 +44,10 @@ async def show(settings: Settings, subject: str | None, tenant: str | None, *, l
         else:
             whose = publish.tenant_of(settings, tenant)
             found = await reading.newest_of(engine, tenant=whose, subject=subject, limit=limit)
+        enforced = await gateways.enforced_among(engine, found)
 
     if as_json:
-        json_out([_as_object(one) for one in found])
+        json_out([_as_object(one, enforced=one.revocation.id in enforced) for one in found])
         return Exit.DONE if found else Exit.NOTHING
     if not found:
         say("no revocations")
@@ -61,7 +63,7 @@ async def show(settings: Settings, subject: str | None, tenant: str | None, *, l
                 counted(one.sessions_ended, "session"),
                 counted(one.tokens_ended, "token") if one.tokens_ended else None,
             ),
-            cell(*_states(one)),
+            cell(*_states(one, enforced=wanted.id in enforced)),
         )
     show_table(made)
     return Exit.DONE
@@ -78,21 +80,26 @@ async def show_one(settings: Settings, id_: str, *, as_json: bool) -> int:
         found = await reading.revocation(engine, wanted)
         lifetime = settings.sessions.lifetime
         ended = await reading.ended_by(engine, found, lifetime=lifetime, limit=SHOWN_SESSIONS) if found else []
+        enforcement = await gateways.enforcement_of(engine, settings, found) if found else None
 
-    if found is None:
+    if found is None or enforcement is None:
         if as_json:
             json_out(None)
         else:
             say(f"no revocation {wanted}: it is not committed (yet), or was pruned")
         return Exit.NOTHING
     if as_json:
-        json_out(_as_object(found) | {"sessions": [as_object(one) for one in ended]})
+        enforced = enforcement.stage is Stage.ENFORCED
+        json_out(
+            _as_object(found, enforced=enforced)
+            | {"enforcement": _enforcement(enforcement), "sessions": [as_object(one) for one in ended]}
+        )
     else:
-        _tell(found, ended, now)
+        _tell(found, enforcement, ended, now)
     return Exit.DONE
 
 
-def _tell(found: RevocationFound, ended: list[SessionFound], now: datetime) -> None:
+def _tell(found: RevocationFound, enforcement: Enforcement, ended: list[SessionFound], now: datetime) -> None:
     wanted = found.revocation
     made = table("", "")
     made.show_header = False
@@ -121,12 +128,16 @@ def _tell(found: RevocationFound, ended: list[SessionFound], now: datetime) -> N
             f"{when(found.committed_at, now)}: {milliseconds(found.committed_at - wanted.requested_at)} later",
         ),
         ("announced", _announced(found, now)),
-        ("state", ", ".join(_states(found))),
+        ("enforced", enforced_line(enforcement, found, now)),
+        ("state", ", ".join(_states(found, enforced=enforcement.stage is Stage.ENFORCED))),
         ("ended", f"{counted(found.sessions_ended, 'session')}, {counted(found.tokens_ended, 'token')}"),
     ):
         if text:
             made.add_row(cell(name, style="bold"), text)
     show_table(made)
+    if enforcement.instances:
+        console().print()
+        show_table(instances_table(enforcement, now))
     if ended:
         console().print()
         show_table(sessions_table(ended, now))
@@ -149,12 +160,23 @@ def _announced(found: RevocationFound, now: datetime) -> str:
     return f"{when(found.announced_at, now)}: {milliseconds(found.announced_at - found.committed_at)} later"
 
 
-def _states(found: RevocationFound) -> list[str]:
+def _states(found: RevocationFound, *, enforced: bool) -> list[str]:
     if not found.revocation.enforced:
         return ["report-only", "ended nothing"]
     if found.redundant:
         return ["committed", "redundant"]
-    return ["committed", "announced" if found.announced_at else "not announced"]
+    return ["enforced"] if enforced else ["committed", "announced" if found.announced_at else "not announced"]
+
+
+def _enforcement(found: Enforcement) -> dict[str, Any]:
+    return {
+        "stage": found.stage,
+        "enforced_at": found.enforced_at,
+        "receipts_read_until": found.read_until,
+        "missing": list(found.missing),
+        "waiting_for": [at_instance(one) for one in found.waiting_for],
+        "instances": [at_instance(one) for one in found.instances],
+    }
 
 
 def _named(wanted: Revocation) -> str:
@@ -162,14 +184,14 @@ def _named(wanted: Revocation) -> str:
     return f"({listed(ids, 1)})" if ids else "(wide)"
 
 
-def _as_object(found: RevocationFound) -> dict[str, Any]:
+def _as_object(found: RevocationFound, *, enforced: bool) -> dict[str, Any]:
     wanted = found.revocation
     return {
         "revocation_id": wanted.id,
-        "state": "committed",
+        "state": "enforced" if enforced else "committed",
         "announced": found.announced_at is not None,
         "redundant": found.redundant,
-        "enforced": wanted.enforced,
+        "report_only": not wanted.enforced,
         "cause": wanted.cause,
         "initiator": wanted.initiator,
         "source": wanted.source,
@@ -184,6 +206,7 @@ def _as_object(found: RevocationFound) -> dict[str, Any]:
         "requested_at": wanted.requested_at,
         "committed_at": found.committed_at,
         "announced_at": found.announced_at,
+        "enforced_at": found.enforced_at if enforced else None,
         "milliseconds_to_committed": found.committed_at - wanted.requested_at,
         "milliseconds_to_announced": found.announced_at and found.announced_at - wanted.requested_at,
         "sessions_ended": found.sessions_ended,

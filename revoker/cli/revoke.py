@@ -95,7 +95,7 @@ def _as_object(prepared: Prepared, placed: Placed, proof: Proof) -> dict[str, An
         "offset": placed.offset,
         "state": "committed" if found else "requested",
         "announced": proof.is_proven,
-        "enforced": found.revocation.enforced if found else None,
+        "report_only": not found.revocation.enforced if found else None,
         "redundant": found.redundant if found else None,
         "requested_at": found.revocation.requested_at if found else None,
         "committed_at": found.committed_at if found else None,

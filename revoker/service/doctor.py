@@ -13,8 +13,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from revoker.core.enforcement import Condition
 from revoker.errors import ConfigurationError, RevokerError
-from revoker.service import reach, records, rejected, topics
+from revoker.projection import keys
+from revoker.service import gateways, reach, records, rejected, topics
 from revoker.service.topics import Level, duration
 from revoker.settings import Settings
 from revoker.storage import migrate, reading
@@ -30,6 +32,7 @@ _STALE: Final = timedelta(seconds=60)
 _BROKEN: Final = timedelta(minutes=5)
 _CLOCKS: Final = timedelta(seconds=1)
 _REDIS_SECONDS: Final = 3.0
+_PROJECTED: Final = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,7 @@ async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding(about="schema", level=Level.OK, text=f"migrated to {newest}")
         yield await _backlog(engine)
         yield await _subjects(engine)
+        yield await _gateways(engine, settings)
 
 
 def _clock(apart: timedelta, took: timedelta) -> Finding:
@@ -115,6 +119,24 @@ def _clock(apart: timedelta, took: timedelta) -> Finding:
     return Finding(
         about="clock", level=Level.WARN if off else Level.OK, text=text, hint="synchronise both with NTP" * off
     )
+
+
+async def _gateways(engine: AsyncEngine, settings: Settings) -> Finding:
+    """Who keeps revocations from being proven."""
+    fleet = await gateways.fleet(engine, settings, gone=False)
+    unknown = sum(one.condition is Condition.UNKNOWN for one in fleet.gateways)
+    level, hint = Level.WARN, "see `revoker gateways`; retire what is surely gone"
+    if fleet.missing:
+        level, text = Level.FAIL, f"required and not there: {', '.join(fleet.missing)}; nothing is enforced meanwhile"
+    elif not fleet.gateways:
+        level, text, hint = Level.OK, "nobody listens, so nothing can be proven to be enforced", ""
+    elif fleet.is_stale:
+        text, hint = "receipts are not read now, so nothing is proven", "start `revoker consumers --only receipts`"
+    elif unknown:
+        text = f"{_count(unknown, 'instance')} silent: may serve what is over, so nothing is enforced meanwhile"
+    else:
+        level, text, hint = Level.OK, f"{_count(len(fleet.gateways), 'instance')}, all heard of", ""
+    return Finding(about="gateways", level=level, text=text, hint=hint)
 
 
 async def _server(engine: AsyncEngine) -> AsyncIterator[Finding]:
@@ -180,6 +202,7 @@ async def _redis(settings: Settings) -> AsyncIterator[Finding]:
         await client.ping()
         yield Finding(about="redis", level=Level.OK, text="answers")
         yield await _eviction(client)
+        yield await _projection(client)
     except (RedisError, OSError) as error:
         text = f"cannot be reached ({type(error).__name__})"
         yield Finding(about="redis", level=Level.WARN, text=text, hint="readers of the denylist see nothing new")
@@ -200,6 +223,29 @@ async def _eviction(client: Redis) -> Finding:
         level=Level.OK if good else Level.WARN,
         text=f"maxmemory-policy is {policy}",
         hint="" if good else hint,
+    )
+
+
+async def _projection(client: Redis) -> Finding:
+    """Whether readers of Redis are told to believe it."""
+    async with client.pipeline(transaction=True) as pipe:
+        pipe.exists(keys.STATE)
+        pipe.get(keys.EPOCH)
+        pipe.get(keys.AS_OF)
+        known, epoch, as_of = await pipe.execute()
+    if not known:
+        return Finding(about="denylist", level=Level.OK, text="nothing is projected to Redis: nobody has begun to")
+    if epoch is None or as_of is None:
+        text = "readers of Redis are told not to trust it: not all of session-ended is there, or it may evict keys"
+        hint = "it is built by itself while `revoker consumers` runs; see its log for projection-untrusted"
+        return Finding(about="denylist", level=Level.WARN, text=text, hint=hint)
+    age = datetime.now(UTC) - datetime.fromisoformat(as_of)
+    late = age > _PROJECTED
+    return Finding(
+        about="denylist",
+        level=Level.WARN if late else Level.OK,
+        text=f"Redis holds all that session-ended held {max(0.0, age.total_seconds()):.0f} s ago",
+        hint="are the consumers running? see revoker_denylist_failures_total" * late,
     )
 
 

@@ -331,9 +331,9 @@ def duration(length: timedelta) -> str:
 def acls(settings: Settings) -> dict[str, list[str]]:
     """By role, the commands of Kafka's own tool that allow what the role needs and nothing else."""
     inputs = [settings.topic(source.topic) for source in settings.inputs]
-    reads = [*inputs, settings.topic(Topic.REVOCATION_ORDERS), settings.topic(Topic.GATEWAY_RECEIPTS)]
+    reads = [*inputs, settings.topic(Topic.REVOCATION_ORDERS)]
     ended, beats = settings.topic(Topic.SESSION_ENDED), settings.topic(Topic.HEARTBEATS)
-    rejected = settings.topic(Topic.REJECTED_EVENTS)
+    rejected, receipts = settings.topic(Topic.REJECTED_EVENTS), settings.topic(Topic.GATEWAY_RECEIPTS)
     manages = ("Create",) if settings.kafka.manage_topics else ()
 
     def allow(principal: str, operations: Iterable[str], kind: str, name: str, *more: str) -> str:
@@ -348,12 +348,15 @@ def acls(settings: Settings) -> dict[str, list[str]]:
         "publisher": [allow("publisher", ("Write", "Describe"), "--topic", name) for name in inputs],
         "revoker": [
             *(allow("revoker", ("Read", *look), "--topic", name) for name in reads),
-            *(allow("revoker", ("Read", "Write", *look), "--topic", name) for name in (ended, beats, rejected)),
+            *(
+                allow("revoker", ("Read", "Write", *look), "--topic", name)
+                for name in (ended, beats, rejected, receipts)
+            ),
             allow("revoker", ("Read", "Describe"), *group),
         ],
         "gateway": [
             *(allow("gateway", ("Read", "Describe"), "--topic", name) for name in (ended, beats)),
-            allow("gateway", ("Write", "Describe"), "--topic", settings.topic(Topic.GATEWAY_RECEIPTS)),
+            allow("gateway", ("Write", "Describe"), "--topic", receipts),
         ],
         "operator": [
             *(allow("operator", ("Read", "Write", "Describe", "DescribeConfigs"), "--topic", name) for name in inputs),

@@ -33,7 +33,21 @@ _DELETE: Final = """
 with doomed as (select ctid from {table} where tenant = $1 and subject = $2 limit $3 for update)
 delete from {table} x using doomed where x.ctid = doomed.ctid"""
 
-_TABLES: Final = ("tokens", "sessions", "revocations")
+_DELETE_EFFECTS: Final = """
+with doomed as (
+    select e.revocation_id, e.gateway_id from revocations r join gateway_effects e on e.revocation_id = r.id
+    where r.tenant = $1 and r.subject = $2 limit $3
+)
+delete from gateway_effects x using doomed
+where x.revocation_id = doomed.revocation_id and x.gateway_id = doomed.gateway_id"""
+
+# What gateways told of a revocation names addresses, and is found by the revocation alone: it goes before.
+_DELETES: Final = {
+    "tokens": _DELETE.format(table="tokens"),
+    "sessions": _DELETE.format(table="sessions"),
+    "gateway_effects": _DELETE_EFFECTS,
+    "revocations": _DELETE.format(table="revocations"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +80,13 @@ async def erase(engine: AsyncEngine, *, tenant: str, subject: str, force: bool) 
 
     Ends early, having said so by `held`, where a revocation came that must not be forgotten yet: look again afterwards.
     """
-    for table in _TABLES:
+    for table, statement in _DELETES.items():
         while True:
             async with engine.begin() as connection:
                 await connection.exec_driver_sql(_LOCK, (lock_key(tenant, subject),))
                 if not may_erase(await _held(connection, tenant, subject), force=force):
                     return
-                done = await connection.exec_driver_sql(_DELETE.format(table=table), (tenant, subject, CHUNK))
+                done = await connection.exec_driver_sql(statement, (tenant, subject, CHUNK))
             yield table, done.rowcount
             if done.rowcount < CHUNK:
                 break

@@ -10,6 +10,8 @@ What goes, and why it cannot come back:
 - A revocation: `covers_until` passed so long ago that no input still holds a record of what it covers, committed
   before `retention.ended`, and no row of its subject is left that it ended.
 - A batch: announced, as old, and its revocations are gone.
+- What gateways did, incarnations that have left or were silent for longer than `retention.ended`, and proofs that
+  proved nothing for as long: a proof names who was there, so nothing is lost that it needs.
 """
 
 import uuid
@@ -52,6 +54,9 @@ class Table(StrEnum):
     SESSIONS = "sessions"
     REVOCATIONS = "revocations"
     BATCHES = "batches"
+    EFFECTS = "gateway_effects"
+    GATEWAYS = "gateways"
+    PROOFS = "proofs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,10 @@ _BATCH: Final = f"""{{x}}.announced_at is not null and {{x}}.committed_at < b.en
     select from revocations r where r.committed_at = {{x}}.committed_at and r.batch_id = {{x}}.id
         and not ({_REVOCATION.format(x="r")}))"""
 
+# `used_at` is moved once an hour at most.
+_PROOF: Final = f"""{{x}}.used_at < b.ended - interval '1 day' and not exists (
+    select from batches o where o.proof_id = {{x}}.id and not ({_BATCH.format(x="o")}))"""
+
 _WALKS: Final[Mapping[Table, _Walk]] = {
     Table.TOKENS: _Walk({"tenant": "text", "subject": "text", "token_id": "text"}, _OVER_TOKEN),
     Table.SESSIONS: _Walk(
@@ -95,6 +104,9 @@ _WALKS: Final[Mapping[Table, _Walk]] = {
     ),
     Table.REVOCATIONS: _Walk({"tenant": "text", "subject": "text", "id": "uuid"}, _REVOCATION),
     Table.BATCHES: _Walk({"id": "uuid"}, _BATCH),
+    Table.EFFECTS: _Walk({"revocation_id": "uuid", "gateway_id": "uuid"}, "{x}.heard_at < b.ended"),
+    Table.GATEWAYS: _Walk({"id": "uuid"}, "greatest({x}.heard_at, {x}.left_at) < b.ended"),
+    Table.PROOFS: _Walk({"id": "uuid"}, _PROOF),
 }
 
 

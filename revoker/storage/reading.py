@@ -51,7 +51,7 @@ select {_SESSION} from sessions s
 where s.tenant = $2 and s.session_id = any ($3::text[]) and s.ended_by = $4
 order by s.subject, s.session_id, s.client_id limit $5"""
 
-_FOUND: Final = f"{COLUMNS}, r.redundant, r.sessions_ended, r.tokens_ended, b.announced_at"
+_FOUND: Final = f"{COLUMNS}, r.redundant, r.sessions_ended, r.tokens_ended, b.announced_at, b.enforced_at, b.proof_id"
 _REVOCATION: Final = f"""
 select {_FOUND} from revocations r left join batches b on b.id = r.batch_id where r.id = $1 limit 1"""
 _NEWEST: Final = f"""
@@ -157,6 +157,9 @@ class RevocationFound:
     revocation: Revocation
     committed_at: datetime
     announced_at: datetime | None
+    enforced_at: datetime | None
+    """When its batch was proven; `service.gateways` says whether that proves the revocation."""
+    proof_id: uuid.UUID | None
     redundant: bool
     sessions_ended: int
     """Where it is not enforced: how many it would have ended."""
@@ -263,6 +266,8 @@ def _found(row: Mapping[str, Any]) -> RevocationFound:
         revocation=revocation_of(row),
         committed_at=row["committed_at"],
         announced_at=row["announced_at"],
+        enforced_at=row["enforced_at"],
+        proof_id=row["proof_id"],
         redundant=row["redundant"],
         sessions_ended=row["sessions_ended"],
         tokens_ended=row["tokens_ended"],

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, DateTime, Index, Integer, Text, text
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, DateTime, Double, Index, Integer, Text, text
 from sqlalchemy.dialects.postgresql import CIDR, INET, JSONB
 from sqlmodel import Field, SQLModel
 
@@ -158,7 +158,15 @@ class BatchRow(SQLModel, table=True):
     __tablename__ = "batches"
     __table_args__ = (
         CheckConstraint("announced_at is null or positions is not null", name="batches_announced"),
+        CheckConstraint("(enforced_at is null) = (proof_id is null)", name="batches_enforced"),
         Index("batches_unannounced", "committed_at", postgresql_where=text("announced_at is null")),
+        Index("batches_proof_id", "proof_id", postgresql_using="hash", postgresql_where=text("proof_id is not null")),
+        Index(
+            "batches_unproven",
+            "announced_at",
+            "id",
+            postgresql_where=text("announced_at is not null and epoch is not null and enforced_at is null"),
+        ),
     )
 
     id: UUID = Field(primary_key=True)
@@ -168,6 +176,8 @@ class BatchRow(SQLModel, table=True):
     announced_at: datetime | None = Field(default=None, sa_column=_instant())
     epoch: UUID | None = None
     positions: dict[str, int] | None = Field(default=None, sa_column=Column(JSONB, nullable=True))
+    enforced_at: datetime | None = Field(default=None, sa_column=_instant())
+    proof_id: UUID | None = None
 
 
 class InputPositionRow(SQLModel, table=True):
@@ -190,3 +200,73 @@ class FeedRow(SQLModel, table=True):
     epoch: UUID
     high: dict[str, int] = Field(sa_column=Column(JSONB, nullable=False, server_default=text("'{}'")))
     began_at: datetime = Field(sa_column=_instant(null=False))
+
+
+class GatewayRow(SQLModel, table=True):
+    """One life of one process that reads `session-ended`, as its latest receipt described it."""
+
+    __tablename__ = "gateways"
+    __table_args__ = (
+        CheckConstraint("state in ('replaying', 'serving', 'stopped')", name="gateways_state"),
+        CheckConstraint("mode in ('strict', 'best_effort')", name="gateways_mode"),
+        CheckConstraint("(left_at is null) = (left_by is null)", name="gateways_left"),
+        Index("gateways_left_at", "left_at"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    gateway: str = Field(sa_column=_text())
+    instance: str = Field(sa_column=_text())
+    incarnation: str = Field(sa_column=_text())
+    kind: str = Field(sa_column=_text())
+    epoch: str = Field(sa_column=_text())
+    state: str = Field(sa_column=_text())
+    mode: str = Field(sa_column=_text())
+    max_staleness: float = Field(sa_column=Column(Double, nullable=False))
+    attributes: list[str] = Field(sa_column=_texts())
+    position: list[int] | None = Field(default=None, sa_column=Column(ARRAY(BigInteger), nullable=True))
+    at: datetime = Field(sa_column=_instant(null=False))
+    receipt_offset: int = Field(sa_column=Column(BigInteger, nullable=False))
+    first_heard_at: datetime = Field(sa_column=_instant(null=False))
+    heard_at: datetime = Field(sa_column=_instant(null=False))
+    left_at: datetime | None = Field(default=None, sa_column=_instant())
+    left_by: str | None = Field(default=None, sa_column=_text(null=True))
+    left_why: str | None = Field(default=None, sa_column=_text(null=True))
+    went_back: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default=text("0")))
+
+
+class GatewayEffectRow(SQLModel, table=True):
+    """What one revocation did at one incarnation: connections cut, cache entries dropped, the dead still tried."""
+
+    __tablename__ = "gateway_effects"
+
+    revocation_id: UUID = Field(primary_key=True)
+    gateway_id: UUID = Field(primary_key=True)
+    heard_at: datetime = Field(sa_column=_instant(null=False))
+    connections: int = Field(sa_column=Column(BigInteger, nullable=False))
+    cached: int = Field(sa_column=Column(BigInteger, nullable=False))
+    first_applied_at: datetime | None = Field(default=None, sa_column=_instant())
+    last_applied_at: datetime | None = Field(default=None, sa_column=_instant())
+    refused: int = Field(sa_column=Column(BigInteger, nullable=False))
+    refused_verified: int = Field(sa_column=Column(BigInteger, nullable=False))
+    last_refused_at: datetime | None = Field(default=None, sa_column=_instant())
+    last_ip: str | None = Field(default=None, sa_column=Column(INET, nullable=True))
+
+
+class ProofRow(SQLModel, table=True):
+    """Why batches count as enforced: who was there, and how each was proven. Named by its content, shared by many."""
+
+    __tablename__ = "proofs"
+
+    id: UUID = Field(primary_key=True)
+    participants: list[Any] = Field(sa_column=Column(JSONB, nullable=False))
+    used_at: datetime = Field(sa_column=_instant(null=False))
+
+
+class ReadingRow(SQLModel, table=True):
+    """How far `gateway-receipts` is read: every receipt that Kafka took before `until` is stored."""
+
+    __tablename__ = "receipts_read"
+
+    topic: str = Field(sa_column=_text(key=True))
+    until: datetime = Field(sa_column=_instant(null=False))
+    steady_since: datetime = Field(sa_column=_instant(null=False))

@@ -3,15 +3,19 @@
 Made for batches: call once a batch, with counts and lists of values. Not for use from several threads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.process_collector import ProcessCollector
 
+from revoker.core.enforcement import Condition
+from revoker.core.receipts import Left, Oddity
+from revoker.telemetry.denylist import DenylistMetrics
 from revoker.telemetry.distribution import Distribution
 from revoker.telemetry.names import (
     METRICS,
+    EffectKind,
     EndedKind,
     FailureKind,
     MetricName,
@@ -24,6 +28,14 @@ from revoker.telemetry.names import (
 from schemas.codec import Reason
 from schemas.inputs import Lane
 
+_WAITED_FOR: Final = (
+    Condition.SERVING,
+    Condition.LATE,
+    Condition.REPLAYING,
+    Condition.UNKNOWN,
+    Condition.FENCED,
+)
+
 
 class Metrics:
     """All metrics of one process, and those of the process itself (`process_…`), in a registry of their own."""
@@ -31,6 +43,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry: Final = registry or CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self.denylist: Final = DenylistMetrics(self.registry)
 
         self._events = self._counter("revoker_events_total")
         self._rejected = self._counter("revoker_rejected_total")
@@ -45,6 +58,13 @@ class Metrics:
         self._lag = self._gauge("revoker_lag_records")
         self._paused = self._gauge("revoker_paused_partitions")
         self._heartbeat = self._gauge("revoker_heartbeat_timestamp_seconds")
+        self._oddities = self._counter("revoker_receipt_oddities_total")
+        self._effects = self._counter("revoker_gateway_effects_total")
+        self._gateways = self._gauge("revoker_gateways")
+        self._left = self._counter("revoker_gateways_left_total")
+        self._unenforced = self._gauge("revoker_unenforced_batches")
+        self._oldest_unenforced = self._gauge("revoker_oldest_unenforced_seconds")
+        self._enforced_after = self._distribution("revoker_announced_to_enforced_seconds")
         self._committed_after = self._distribution("revoker_event_to_committed_seconds")
         self._published_after = self._distribution("revoker_committed_to_published_seconds")
         self._publisher_clock = self._distribution("revoker_publisher_clock_seconds")
@@ -129,6 +149,32 @@ class Metrics:
         """A heartbeat was acknowledged at this Unix time."""
         self._heartbeat.set(at)
 
+    def receipt_oddity(self, kind: Oddity, count: int = 1) -> None:
+        """Receipts that say what cannot be, or entries that were left out."""
+        _add(self._oddities, count, kind)
+
+    def effect(self, kind: EffectKind, count: int = 1) -> None:
+        """What gateways say they did."""
+        _add(self._effects, count, kind)
+
+    def gateways(self, conditions: Mapping[Condition, int]) -> None:
+        """How the instances that are waited for are now."""
+        for condition in _WAITED_FOR:
+            self._gateways.labels(condition).set(conditions.get(condition, 0))
+
+    def left(self, rule: Left, count: int = 1) -> None:
+        """Instances that are not waited for any more, by rule."""
+        _add(self._left, count, rule)
+
+    def enforced_after(self, seconds: Sequence[float]) -> None:
+        """For each batch that was proven just now: since its announcement."""
+        self._enforced_after.observe(seconds)
+
+    def unenforced(self, batches: int, oldest_seconds: float) -> None:
+        """What is announced and not proven."""
+        self._unenforced.set(batches)
+        self._oldest_unenforced.set(oldest_seconds)
+
     def _start_at_zero(self) -> None:
         """Closed sets show from the start, so that the first count is seen as an increase."""
         for lane in Lane:
@@ -142,6 +188,13 @@ class Metrics:
                 self._batch_seconds.start(lane, step)
         for kind in get_args(PositionAlarm):
             self._position_alarms.labels(kind)
+        for oddity in Oddity:
+            self._oddities.labels(oddity)
+        for effect in get_args(EffectKind):
+            self._effects.labels(effect)
+        for rule in (Left.REPLACED, Left.RETIRED):
+            self._left.labels(rule)
+        self._enforced_after.start()
         self._committed_after.start()
         self._published_after.start()
 

@@ -26,6 +26,19 @@ MetricName = Literal[
     "revoker_batch_records",
     "revoker_swept_batches_total",
     "revoker_heartbeat_timestamp_seconds",
+    "revoker_receipt_oddities_total",
+    "revoker_gateway_effects_total",
+    "revoker_gateways",
+    "revoker_gateways_left_total",
+    "revoker_announced_to_enforced_seconds",
+    "revoker_unenforced_batches",
+    "revoker_oldest_unenforced_seconds",
+    "revoker_denylist_records_total",
+    "revoker_denylist_failures_total",
+    "revoker_denylist_rebuilds_total",
+    "revoker_denylist_copies_deleted_total",
+    "revoker_denylist_trusted",
+    "revoker_denylist_as_of_timestamp_seconds",
 ]
 
 Outcome = Literal["applied", "duplicate", "redundant", "report_only", "rejected", "ignored"]
@@ -34,7 +47,12 @@ EndedKind = Literal["ended", "late"]
 NoticeKind = Literal["ended", "late", "rows", "hold", "lift"]
 FailureKind = Literal["decode", "database", "lock_timeout", "kafka", "redis", "unexpected"]
 PositionAlarm = Literal["gap", "beyond_end", "feed_recreated"]
+DenylistOutcome = Literal["applied", "ignored", "rejected"]
+DenylistFailure = Literal["redis", "kafka", "unexpected"]
+Rebuild = Literal["empty", "evicted", "recreated"]
 Step = Literal["decode", "database", "publish", "announce"]
+
+EffectKind = Literal["connection_cut", "cached_session_dropped", "refused"]
 
 _DELAYS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _CLOCKS: Final = (-3600, -300, -60, -10, -1, -0.1, 0, 0.1, 1, 10, 60, 300, 3600, 86_400)
@@ -81,4 +99,27 @@ METRICS: Final[dict[MetricName, MetricSpec]] = {
     "revoker_batch_records": MetricSpec("Records in a batch.", ("lane",), _RECORDS),
     "revoker_swept_batches_total": MetricSpec("Batches that the sweeper announced because nobody else had."),
     "revoker_heartbeat_timestamp_seconds": MetricSpec("When the last heartbeat was acknowledged, Unix time."),
+    "revoker_receipt_oddities_total": MetricSpec(
+        "Receipts of gateways, or entries of one, that cannot be true.", ("kind",)
+    ),
+    "revoker_gateway_effects_total": MetricSpec(
+        "What gateways did, by their receipts: cut, dropped, and tries with the dead that they refused.", ("kind",)
+    ),
+    "revoker_gateways": MetricSpec("Instances that are waited for, by how they are.", ("condition",)),
+    "revoker_gateways_left_total": MetricSpec("Instances that a rule says are not waited for any more.", ("rule",)),
+    "revoker_announced_to_enforced_seconds": MetricSpec(
+        "For each batch, from its announcement to the proof that no gateway serves what it ended.", buckets=_DELAYS
+    ),
+    "revoker_unenforced_batches": MetricSpec("Announced batches that are not proven to be enforced, up to 10,000."),
+    "revoker_oldest_unenforced_seconds": MetricSpec("How long ago the oldest of those was announced."),
+    "revoker_denylist_records_total": MetricSpec(
+        "Records of session-ended projected to Redis, by what became of them.", ("outcome",)
+    ),
+    "revoker_denylist_failures_total": MetricSpec("Failures of the projection, each tried again.", ("kind",)),
+    "revoker_denylist_rebuilds_total": MetricSpec(
+        "Projections begun anew: Redis was empty, had evicted keys, or the topic was recreated.", ("reason",)
+    ),
+    "revoker_denylist_copies_deleted_total": MetricSpec("Cached copies of ended sessions that were deleted."),
+    "revoker_denylist_trusted": MetricSpec("1 while readers of Redis are told to believe it."),
+    "revoker_denylist_as_of_timestamp_seconds": MetricSpec("Redis holds all that session-ended held then, Unix time."),
 }

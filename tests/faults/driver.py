@@ -30,12 +30,15 @@ import consumers.app
 import consumers.lane
 import consumers.revocation
 import consumers.watchdog
+import revoker.storage.receipts
 import revoker.storage.revocations
 import revoker.storage.sessions
 from consumers.lane import Lane
+from consumers.receipts import Receipting
 from consumers.registration import Registering
 from consumers.revocation import Revoking
 from revoker.settings import Settings
+from schemas.inputs import Lane as LaneName
 
 STEPS: Final = (
     "after-poll",
@@ -126,9 +129,9 @@ def _kill_between_steps(trips: Trips) -> None:
         return stepped
 
     _patch(Lane, "on_batch", entered)
-    for module in (revoker.storage.revocations, revoker.storage.sessions):
+    for module in (revoker.storage.revocations, revoker.storage.sessions, revoker.storage.receipts):
         _patch(module, "move_positions", functools.partial(before, "before-commit"))
-    for trade in (Revoking, Registering):
+    for trade in (Revoking, Registering, Receipting):
         _patch(trade, "store", functools.partial(after, "after-commit"))
     _patch(consumers.lane, "announce", functools.partial(after, "after-publish"))
     _patch(consumers.lane, "mark_announced", functools.partial(after, "after-mark"))
@@ -169,6 +172,8 @@ def _hasten(faults: Faults) -> None:
 
     _patch(KafkaBroker, "subscriber", hastened)
     swept = {"sweep_after": timedelta(seconds=faults.sweep_seconds)}
+    # The denylist has tests of its own, and would make two hundred lives long.
+    _patch(consumers.app, "GROUPS", lambda _: tuple(lane.value for lane in LaneName))
     _patch(consumers.app, "Consumers", lambda original: functools.partial(original, **swept))
     if faults.stuck_seconds is not None:
         limit = faults.stuck_seconds

@@ -135,7 +135,8 @@ async def test_that_what_is_over_for_long_goes_and_the_rest_stays(past: Past, en
     await past.apply(event("logged-out", data={"session_id": "elsewhere"}))
 
     tried = await run(env, "prune", "--dry-run", "--json")
-    assert (tried.code, tried.json["rows"]) == (0, {"tokens": 2, "sessions": 3, "revocations": 1, "batches": 1})
+    would = Counter({"tokens": 2, "sessions": 3, "revocations": 1, "batches": 1})
+    assert (tried.code, Counter(tried.json["rows"])) == (0, would)
     assert await past.rows() == {"tokens": 2, "sessions": 5, "revocations": 2, "batches": 2}
 
     done = await run(env, "prune")
@@ -143,12 +144,7 @@ async def test_that_what_is_over_for_long_goes_and_the_rest_stays(past: Past, en
     assert done.out == "forgot 2 tokens, 3 sessions, 1 revocations, 1 batches\n"
     assert await past.rows() == {"tokens": 0, "sessions": 2, "revocations": 1, "batches": 1}
     assert await past.live() == {"new", "expired"}
-    assert (await run(env, "prune", "--json")).json["rows"] == {
-        "tokens": 0,
-        "sessions": 0,
-        "revocations": 0,
-        "batches": 0,
-    }
+    assert (await run(env, "prune", "--json")).json["rows"] == dict.fromkeys(Table, 0)
 
 
 @pytest.mark.parametrize(("days", "left"), [(4, 1), (9, 1), (12.9, 1), (13.1, 0)])
@@ -176,7 +172,7 @@ async def test_that_nothing_goes_that_an_unannounced_batch_may_have_to_name(past
     assert (await past.pruned()).total() == 0
     async with past.engine.begin() as connection:
         await connection.exec_driver_sql("update batches set announced_at = committed_at, positions = '{}'")
-    assert await past.pruned() == {Table.TOKENS: 0, Table.SESSIONS: 1, Table.REVOCATIONS: 1, Table.BATCHES: 1}
+    assert await past.pruned() == Counter({Table.SESSIONS: 1, Table.REVOCATIONS: 1, Table.BATCHES: 1})
 
 
 async def test_that_a_revocation_outlives_the_rows_that_it_ended(past: Past) -> None:
@@ -187,7 +183,7 @@ async def test_that_a_revocation_outlives_the_rows_that_it_ended(past: Past) -> 
     assert await past.live() == set()
     assert (await past.pruned())[Table.REVOCATIONS] == 0
     await past.move(20 * DAY)
-    assert await past.pruned() == {Table.TOKENS: 0, Table.SESSIONS: 1, Table.REVOCATIONS: 1, Table.BATCHES: 2}
+    assert await past.pruned() == Counter({Table.SESSIONS: 1, Table.REVOCATIONS: 1, Table.BATCHES: 2})
 
 
 async def test_that_rows_in_other_hands_are_left_for_the_next_time(past: Past) -> None:
@@ -316,7 +312,10 @@ async def test_that_erasing_is_refused_while_a_revocation_is_needed(past: Past, 
     assert (await past.rows())["sessions"] == 1
 
     forced = await run(env, "erase", "alice", "--yes", "--force", "--json")
-    assert (forced.code, forced.json["deleted"]) == (0, {"sessions": 1, "tokens": 0, "revocations": 1})
+    assert (forced.code, forced.json["deleted"]) == (
+        0,
+        {"sessions": 1, "tokens": 0, "gateway_effects": 0, "revocations": 1},
+    )
 
 
 async def test_that_what_nobody_was_told_of_is_not_erased_by_force_either(past: Past, env: Mapping[str, str]) -> None:

@@ -13,6 +13,8 @@ from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from revoker.core.enforcement import Condition
+from revoker.core.receipts import Left, Oddity
 from revoker.telemetry import METRICS, Metrics, Tracing, open_tracing
 from revoker.telemetry.names import MetricName
 from schemas.codec import Reason
@@ -42,6 +44,18 @@ def _use_everything(metrics: Metrics) -> None:
     metrics.step(Lane.REVOCATION, "database", 0.02)
     metrics.swept()
     metrics.heartbeat(1_700_000_000.5)
+    metrics.receipt_oddity(Oddity.BACKWARDS)
+    metrics.effect("refused", 7)
+    metrics.gateways({Condition.UNKNOWN: 2})
+    metrics.left(Left.REPLACED)
+    metrics.enforced_after([0.2])
+    metrics.unenforced(3, 12.5)
+    metrics.denylist.records("applied", 20)
+    metrics.denylist.failed("redis")
+    metrics.denylist.rebuilding("empty")
+    metrics.denylist.copies_deleted(6)
+    metrics.denylist.trusted(is_so=True)
+    metrics.denylist.complete_at(1_700_000_001.5)
 
 
 def test_each_method_counts_what_it_says() -> None:
@@ -65,6 +79,20 @@ def test_each_method_counts_what_it_says() -> None:
     assert _value(metrics, "revoker_batch_seconds_sum", revocation | {"step": "database"}) == 0.02
     assert _value(metrics, "revoker_swept_batches_total") == 1
     assert _value(metrics, "revoker_heartbeat_timestamp_seconds") == 1_700_000_000.5
+    assert _value(metrics, "revoker_receipt_oddities_total", {"kind": "backwards"}) == 1
+    assert _value(metrics, "revoker_gateway_effects_total", {"kind": "refused"}) == 7
+    assert _value(metrics, "revoker_gateways", {"condition": "unknown"}) == 2
+    assert _value(metrics, "revoker_gateways", {"condition": "serving"}) == 0
+    assert _value(metrics, "revoker_gateways_left_total", {"rule": "replaced"}) == 1
+    assert _value(metrics, "revoker_announced_to_enforced_seconds_count") == 1
+    assert _value(metrics, "revoker_unenforced_batches") == 3
+    assert _value(metrics, "revoker_oldest_unenforced_seconds") == 12.5
+    assert _value(metrics, "revoker_denylist_records_total", {"outcome": "applied"}) == 20
+    assert _value(metrics, "revoker_denylist_failures_total", {"kind": "redis"}) == 1
+    assert _value(metrics, "revoker_denylist_rebuilds_total", {"reason": "empty"}) == 1
+    assert _value(metrics, "revoker_denylist_copies_deleted_total") == 6
+    assert _value(metrics, "revoker_denylist_trusted") == 1
+    assert _value(metrics, "revoker_denylist_as_of_timestamp_seconds") == 1_700_000_001.5
 
 
 def test_the_names_are_the_documented_ones_and_no_others() -> None:
