@@ -20,7 +20,7 @@ from typing import Any, Final
 import psutil
 import uvloop
 
-from benchmarks import registration, revocations
+from benchmarks import check, index, registration, revocations, sockets
 from benchmarks.errors import BenchmarkError
 from benchmarks.figures import Note, Result, Row
 from benchmarks.ground import Ground, ground
@@ -78,7 +78,14 @@ async def _turn(say: Callable[[str], None]) -> AsyncIterator[None]:
 
 def _wanted(plan: Plan) -> list[Any]:
     wanted = set(plan.rows)
-    return [revocations.measure] * bool(wanted - {"registration"}) + [registration.measure] * ("registration" in wanted)
+    others = {
+        "registration": registration.measure,
+        "index": index.measure,
+        "sockets": sockets.measure,
+        "check": check.measure,
+    }
+    measures: list[Any] = [revocations.measure] if wanted - others.keys() else []
+    return measures + [measure for name, measure in others.items() if name in wanted]
 
 
 async def _machine(prepared: Ground) -> dict[str, Any]:

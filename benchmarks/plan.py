@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-ROWS: Final = ("revocations", "newcomer", "registration", "idle")
+ROWS: Final = ("revocations", "newcomer", "registration", "idle", "index", "sockets", "check")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,10 @@ class Plan:
     sessions: int = 40_000
     """Sessions registered a round."""
     idle_events: int = 200
+    revoked: int = 100_000
+    """Sessions that the gateway's index holds as over, of each kind."""
+    sockets: int = 10_000
+    """WebSockets that one revocation closes."""
     patience: float = 60.0
     """Seconds for waiting until others leave the machine alone, and for repeating what they disturbed."""
     fresh: bool = False
@@ -29,4 +33,13 @@ class Plan:
 
     def quick(self) -> "Plan":
         """For less than a minute."""
-        return replace(self, rounds=3, events=8_000, newcomer_events=100, sessions=8_000, idle_events=100, patience=0)
+        return replace(
+            self,
+            rounds=3,
+            events=8_000,
+            newcomer_events=100,
+            sessions=8_000,
+            idle_events=100,
+            patience=0,
+            sockets=1_000,
+        )

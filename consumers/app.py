@@ -55,6 +55,8 @@ GROUPS: Final = (*(lane.value for lane in LaneName), DENYLIST)
 _GRACE_SECONDS: Final = 20.0
 _GATHER_SECONDS: Final = 0.1
 _SWEEP_SECONDS: Final = 15.0
+_CANCEL_TIMES: Final = 10
+_CANCEL_SECONDS: Final = 0.5
 _log = get_logger(__name__)
 
 
@@ -236,6 +238,8 @@ class Consumers:
             "database": Check(database),
             "redis": Check(ping, required=False),
         }
+        if self._denylist is not None:
+            checks["denylist"] = Check(self._denylist.why_unready, required=False)
         app = admin_app(self._metrics.registry, self._watchdog.why_stuck, checks)
         server = AdminServer(app, host=self._settings.admin_host, port=self._settings.admin_port)
         await stack.enter_async_context(server)
@@ -263,6 +267,10 @@ def _broker(settings: Settings) -> KafkaBroker:
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Within bounds, and more than once: redis-py has been seen to swallow a cancellation."""
+    running = set(tasks)
+    for _ in range(_CANCEL_TIMES):
+        for task in running:
+            task.cancel()
+        if running:
+            _, running = await asyncio.wait(running, timeout=_CANCEL_SECONDS)

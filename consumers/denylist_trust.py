@@ -55,6 +55,7 @@ class Trust:
         self._retention = settings.retention.session_ended
         self._metrics = metrics
         self._looks: list[_Ends] = []
+        self._looked_under = ""
         self._tidied = 0.0
         self._shown: set[int] = set()
         self.why_not: str | None = _NOT_YET
@@ -86,14 +87,13 @@ class Trust:
         self._show(ends)
         reason = self._doubt(state, server, ends)
         if reason is not None:
-            self._looks.clear()
             await self._places.begin(state, reason, server.evicted)
             self._places.start_over()
             return _REBUILT[reason]
         if not ends:
             return "the topic is not there"
-        at, ends = self._newest_reached(state, at, ends)
-        said = await self._projection.vouch(state.build, self._places.next_feed(state), server, wire_time(at), ends)
+        at, reached = self._newest_reached(state, at, ends)
+        said = await self._projection.vouch(state.build, self._places.next_feed(state), server, wire_time(at), reached)
         if said == "complete":
             self._metrics.denylist.complete_at(at.timestamp())
         if said == "complete" or (said == "behind" and state.epoch is not None):
@@ -102,6 +102,9 @@ class Trust:
 
     def _newest_reached(self, state: State, at: datetime, ends: Mapping[int, int]) -> _Ends:
         """Where the topic ended when it last ended where Redis is now: under load it always ends further by now."""
+        if state.build != self._looked_under:
+            # What another build had reached is no measure for this one, which has all of it before it.
+            self._looks, self._looked_under = [], state.build
         self._looks.append((at, ends))
         for number in reversed(range(len(self._looks))):
             then = self._looks[number]

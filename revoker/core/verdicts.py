@@ -53,7 +53,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 ENDED: Final = Answer(code="ended", close_code=4401, status=401, text="This session was ended")
 HELD: Final = Answer(code="held", close_code=4403, status=403, text="This session is on hold")
-STALE: Final = Answer(code="stale", close_code=1013, status=503, text="Please try again in a moment")
+STALE: Final = Answer(code="stale", close_code=4503, status=503, text="Please try again in a moment")
 """No verdict on a session: a strict gateway that does not know what is over serves nobody."""
 
 ANSWERS: Final[Mapping[type[Verdict], Answer]] = {Revocation: ENDED, Hold: HELD}

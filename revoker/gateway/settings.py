@@ -79,7 +79,7 @@ def from_env(name: str, environ: Mapping[str, str]) -> Settings:
     """The settings of gateway `name` as the environment has them. Raises ValueError that names the variable."""
     told: dict[str, Any] = {
         field: read(environ, variable)
-        for field, (variable, read) in _VARIABLES.items()
+        for field, (variable, read) in VARIABLES.items()
         if variable in environ or f"{variable}_FILE" in environ
     }
     feed = environ.get("REVOKER_GATEWAY_FEED") or _feed(told)
@@ -125,7 +125,7 @@ def _flag(environ: Mapping[str, str], variable: str) -> bool:
         raise ValueError(f"{variable}: must be true or false") from None
 
 
-_VARIABLES: Final[Mapping[str, tuple[str, Callable[[Mapping[str, str], str], object]]]] = {
+VARIABLES: Final[Mapping[str, tuple[str, Callable[[Mapping[str, str], str], object]]]] = {
     "bootstrap_servers": ("REVOKER_KAFKA_BOOTSTRAP_SERVERS", _text),
     "redis_url": ("REVOKER_REDIS_URL", _text),
     "feed_url": ("REVOKER_FEED_URL", _text),

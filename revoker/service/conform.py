@@ -2,9 +2,9 @@
 
 The records of the vectors are announced on `session-ended` like any other, in tenants of this run's own, so that they
 concern nobody else, and moved to the present. When the endpoint has read them (it refuses what was announced last on
-each partition), it is asked about the claims of each vector, in the headers of a proxy that is trusted (`[check] identify =
-"headers"`). What it should answer is what our index answers to just what was sent. Meant for a test installation: it
-writes to the topic that only the service should be able to write.
+each partition), it is asked about the claims of each vector, in the headers of a proxy that is trusted (`[check]
+identify = "headers"`). What it should answer is what our index answers to just what was sent. Meant for a test
+installation: it writes to the topic that only the service should be able to write.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _LIVE: Final = 200
 _REFUSED: Final = 401
 _POLL_SECONDS: Final = 0.1
 _EDGE_SECONDS: Final = 2.0
-"""A clock may be so far from ours where a time runs out."""
+"""Where a time runs out, a clock may be so far from ours: what was wrong is asked once more."""
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 _IDS: Final = frozenset({"id", "revocation_id", "hold_id"})
 _HEADERS: Final[Mapping[str, str]] = {
@@ -100,7 +100,11 @@ async def conform(settings: Settings, url: str, *, prefix: str, seconds: float) 
         await endpoint.status({"tenant": run, "subject": "nobody"})
         last = await _announce(settings, made, run)
         read = await endpoint.refuses(last, seconds)
-        return [read, *[await endpoint.tried(case) for case in made]]
+        tried = [await endpoint.tried(case) for case in made]
+        if not all(one.is_right for one in tried):
+            await asyncio.sleep(_EDGE_SECONDS)
+            tried = [one if one.is_right else await endpoint.tried(case) for case, one in zip(made, tried, strict=True)]
+        return [read, *tried]
 
 
 def cases(run: str, now: datetime) -> list[Case]:
@@ -229,13 +233,8 @@ class _Endpoint:
         return Tried(name=READS, expected=_REFUSED, found=found)
 
     async def tried(self, case: Case) -> Tried:
-        """What it answers; where that is wrong, what it answers a little later."""
-        deadline = time.monotonic() + _EDGE_SECONDS
-        while True:
-            tried = Tried(name=case.name, expected=case.expected(), found=await self.status(case.headers))
-            if tried.is_right or time.monotonic() > deadline:
-                return tried
-            await asyncio.sleep(_POLL_SECONDS)
+        """What it answers now."""
+        return Tried(name=case.name, expected=case.expected(), found=await self.status(case.headers))
 
     async def status(self, headers: Mapping[str, str]) -> int:
         """Of one answer."""

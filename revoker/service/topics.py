@@ -21,6 +21,7 @@ from revoker.errors import ConfigurationError
 from revoker.logs import get_logger
 from revoker.service import reach
 from revoker.settings import Settings
+from schemas.inputs import Lane
 from schemas.topics import MAX_REJECTED_BYTES, TOPICS, Topic
 
 log = get_logger(__name__)
@@ -335,6 +336,8 @@ def acls(settings: Settings) -> dict[str, list[str]]:
     ended, beats = settings.topic(Topic.SESSION_ENDED), settings.topic(Topic.HEARTBEATS)
     rejected, receipts = settings.topic(Topic.REJECTED_EVENTS), settings.topic(Topic.GATEWAY_RECEIPTS)
     manages = ("Create",) if settings.kafka.manage_topics else ()
+    activity = [settings.topic(source.topic) for source in settings.inputs if source.lane is Lane.REGISTRATION]
+    presented = [] if settings.check.presented is False else activity
 
     def allow(principal: str, operations: Iterable[str], kind: str, name: str, *more: str) -> str:
         words = ["kafka-acls", "--bootstrap-server", settings.kafka_bootstrap_servers, "--add"]
@@ -357,6 +360,10 @@ def acls(settings: Settings) -> dict[str, list[str]]:
         "gateway": [
             *(allow("gateway", ("Read", "Describe"), "--topic", name) for name in (ended, beats)),
             allow("gateway", ("Write", "Describe"), "--topic", receipts),
+        ],
+        "serve": [
+            *(allow("serve", ("Read", "Describe"), "--topic", name) for name in (ended, beats)),
+            *(allow("serve", ("Write", "Describe"), "--topic", name) for name in (receipts, *presented)),
         ],
         "operator": [
             *(allow("operator", ("Read", "Write", "Describe", "DescribeConfigs"), "--topic", name) for name in inputs),

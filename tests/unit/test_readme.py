@@ -11,6 +11,7 @@ import typer
 from pydantic import BaseModel
 
 from revoker.cli import app
+from revoker.gateway.settings import VARIABLES
 from revoker.settings import Settings
 from revoker.telemetry.names import METRICS
 from schemas.catalogue import PUBLISHED
@@ -20,7 +21,9 @@ from schemas.topics import REJECTED_HEADERS, Topic
 ROOT: Final = Path(__file__).parents[2]
 DOCUMENTS: Final = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Read elsewhere than in the settings.
-OTHER_VARIABLES: Final = {"REVOKER_CONFIG", "REVOKER_CACHE_DIR"}
+OTHER_VARIABLES: Final = {"REVOKER_CONFIG", "REVOKER_CACHE_DIR", "REVOKER_GATEWAY_FEED"} | {
+    variable for variable, _ in VARIABLES.values()
+}
 SECRETS: Final = {f"REVOKER_{name}_FILE" for name in ("DATABASE_URL", "REDIS_URL", "KAFKA__PASSWORD")}
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -48,7 +51,7 @@ def complaint(words: list[str]) -> str | None:
         if name not in command.commands:
             return f"no command {name}"
         command = command.commands[name]
-    if hasattr(command, "commands"):
+    if hasattr(command, "commands") and not command.invoke_without_command:
         return f"{command.name} alone is no command"
     known = {option: parameter for parameter in command.params for option in parameter.opts}
     values = iter(rest)

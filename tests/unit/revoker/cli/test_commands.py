@@ -46,6 +46,7 @@ def test_that_the_commands_are_those_of_the_design() -> None:
     assert {" ".join(words) for words in commands()} >= {
         *("demo", "migrate", "consumers", "topics", "sessions", "revoke", "revocations", "watch"),
         *("rejected list", "rejected replay", "prune", "erase", "doctor", "config"),
+        *("gateways", "gateways retire"),
     }
 
 

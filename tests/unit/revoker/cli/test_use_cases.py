@@ -110,6 +110,8 @@ def test_that_acls_let_no_publisher_read_and_no_gateway_write_notifications() ->
     assert not [line for line in said["publisher"] if "Read" in line or "revocation-orders" in line]
     assert not [line for line in said["gateway"] if "Write" in line and "p-session-ended" in line]
     assert [line for line in said["gateway"] if "Write" in line and "--topic p-gateway-receipts" in line]
+    assert not [line for line in said["serve"] if "Write" in line and ("p-session-ended" in line or "identity" in line)]
+    assert [line for line in said["serve"] if "Write" in line and "--topic p-session-activity" in line]
     assert [line for line in said["revoker"] if "--group p-revoker --resource-pattern-type prefixed" in line]
 
 
