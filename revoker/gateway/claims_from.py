@@ -86,7 +86,8 @@ def hashed_cookie_claims(*, cookie: str, tenant: str = "") -> Callable[[Scope], 
 
 def header_claims(prefix: str = "x-revoker-") -> Callable[[Scope], SessionClaims | None]:
     """Reads what a proxy in front has verified: `<prefix>subject`, `session`, `tenant`, `client`, `token`, `key`,
-    `device`, `ip`, and `established-at` (RFC 3339, or Unix seconds).
+    `device`, `ip`, and `established-at` (RFC 3339, or Unix seconds). `%` and what is not ASCII is percent-encoded, as
+    `/check` writes it.
 
     Only behind a proxy that sets these headers itself and takes away those that a client sends.
     """
@@ -98,7 +99,7 @@ def header_claims(prefix: str = "x-revoker-") -> Callable[[Scope], SessionClaims
         for name, value in scope.get("headers") or ():
             field = names.get(bytes(name).lower())
             if field is not None and (text := bytes(value).decode("utf-8", "replace").strip()):
-                known[field] = text
+                known[field] = unquote(text)
         if known.keys().isdisjoint({"subject", "session_id", "token_id"}):
             return None
         established = _written_moment(known.pop("established_at", None))

@@ -185,6 +185,12 @@ def test_no_cookie_is_nobody() -> None:
 # What a proxy has verified
 
 
+def test_headers_are_read_as_check_writes_them() -> None:
+    told = scope(("x-revoker-subject", "100%25 J%C3%BCrgen"), ("x-revoker-session", "s-1"))
+
+    assert header_claims()(told) == SessionClaims(subject="100% Jürgen", session_id="s-1")
+
+
 def test_the_headers_of_a_proxy_are_read() -> None:
     names = {"subject": "alice", "session": "s-1", "tenant": "acme", "client": "web", "token": "t-1", "key": "k-1"}
     more = {"device": "d-1", "ip": "192.0.2.1", "established-at": "2026-11-21T09:00:00.5Z"}
