@@ -2,6 +2,8 @@
 
     story.py      who signs in where, and what happens to them: data
     house.py      the servers, the schema, the topics and the consumers, up and down again
+    page/         the demo gateway: those devices in a browser, each a live WebSocket, with buttons
+    sockets.py    the same devices' WebSockets while the story plays
     stage.py      events onto Kafka, what comes back from it, and how long that took
     telling.py    what is printed
     play.py       the story on the stage in the house

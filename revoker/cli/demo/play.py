@@ -9,9 +9,11 @@ from typing import Final, assert_never
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from revoker.cli.demo import house
+from revoker.cli.demo import house, page, sockets
 from revoker.cli.demo.house import House
-from revoker.cli.demo.stage import Arrived, Stage, changed, established, revocation_id, session_id, set_up
+from revoker.cli.demo.page import Page
+from revoker.cli.demo.sockets import Sockets
+from revoker.cli.demo.stage import Arrived, Sent, Stage, changed, established, revocation_id, session_id, set_up
 from revoker.cli.demo.story import COMMANDS, STORY, SUBJECTS, Change, Junk, LateSignIn, Scene, SignIns
 from revoker.cli.demo.telling import Teller
 from revoker.cli.running import Exit, complain
@@ -47,10 +49,13 @@ async def _in(place: House, teller: Teller, *, once: bool) -> int:
         async with reach.postgres(place.settings) as registry, set_up(place.settings) as stage:
             await stage.until_consumers_work()
             teller.progress(f"the consumers work: {place.address}/readyz")
-            await stage.listen(Topic.SESSION_ENDED, Topic.REJECTED_EVENTS)
-            performance = _Performance(place, stage, registry, teller, await _names(registry, place))
-            await performance.story()
-            return Exit.DONE if once else await performance.stay()
+            names = await _names(registry, place)
+            async with page.opened(place.settings, stage, registry, names.values()) as shown:
+                teller.progress(f"the demo gateway serves: {shown.origin}/ (open it in a browser and watch there, too)")
+                await stage.listen(Topic.SESSION_ENDED, Topic.REJECTED_EVENTS)
+                performance = _Performance(place, stage, registry, shown=shown, teller=teller, names=names)
+                await performance.story()
+                return Exit.DONE if once else await performance.stay()
     finally:
         teller.title("Stopping the consumers, then the servers")
 
@@ -85,27 +90,37 @@ class _Performance:
     """One run of the story."""
 
     def __init__(
-        self, place: House, stage: Stage, registry: AsyncEngine, teller: Teller, names: Mapping[str, str]
+        self,
+        place: House,
+        stage: Stage,
+        registry: AsyncEngine,
+        *,
+        shown: Page,
+        teller: Teller,
+        names: Mapping[str, str],
     ) -> None:
         self._place = place
         self._stage = stage
         self._registry = registry
+        self._page = shown
         self._teller = teller
         self._names = names
         self._seconds: list[float] = []
+        self._until_closed: list[float] = []
 
     async def story(self) -> None:
         """Scene by scene."""
-        for scene in STORY:
-            self._teller.title(self._renamed(scene.said))
-            await self._scene(scene)
-            await asyncio.sleep(_PAUSE_SECONDS if self._teller.is_terminal else 0)
-        self._teller.times(self._seconds)
+        async with sockets.connected(self._page) as devices:
+            for scene in STORY:
+                self._teller.title(self._renamed(scene.said))
+                await self._scene(scene, devices)
+                await asyncio.sleep(_PAUSE_SECONDS if self._teller.is_terminal else 0)
+        self._teller.times(self._seconds, self._until_closed)
 
     async def stay(self) -> int:
         """Until Ctrl-C, or until something has ended by itself."""
         commands = [command.format_map(self._names) for command in COMMANDS]
-        self._teller.invitation(str(self._place.environment), commands, self._place.address)
+        self._teller.invitation(self._page.origin, str(self._place.environment), commands, self._place.address)
         while (why := self._place.why_broken()) is None:
             arrived = await self._stage.arrival()
             if arrived is not None:
@@ -113,12 +128,12 @@ class _Performance:
         complain(why)
         return Exit.FAILED
 
-    async def _scene(self, scene: Scene) -> None:
+    async def _scene(self, scene: Scene, devices: Sockets) -> None:
         match scene:
             case SignIns():
-                await self._sign_ins(scene)
+                await self._sign_ins(scene, devices)
             case Change():
-                await self._change(scene)
+                await self._change(scene, devices)
             case LateSignIn():
                 await self._late(scene)
             case Junk():
@@ -126,18 +141,19 @@ class _Performance:
             case _:
                 assert_never(scene)
 
-    async def _sign_ins(self, scene: SignIns) -> None:
+    async def _sign_ins(self, scene: SignIns, devices: Sockets) -> None:
         expected: dict[str, set[str]] = {}
         for one in scene.sign_ins:
-            subject = self._names[one.subject]
+            subject, now = self._names[one.subject], datetime.now(UTC)
             expected.setdefault(subject, set()).add(session_id(subject, one.device))
-            await self._stage.send(Topic.SESSION_ACTIVITY, subject, encode(established(one, subject)))
+            await self._stage.send(Topic.SESSION_ACTIVITY, subject, encode(established(one, subject, now)))
+            await devices.open(self._page.cast.sign_in(subject, one, now - one.age))
 
         for subject, ids in expected.items():
             found = await self._registered(subject, ids)
             self._teller.signed_in(subject, [one for one in found if one.session_id in ids], datetime.now(UTC))
 
-    async def _change(self, scene: Change) -> None:
+    async def _change(self, scene: Change, devices: Sockets) -> None:
         subject = self._names[scene.subject]
         event = changed(scene, subject)
         wanted = str(revocation_id(event, self._place.settings))
@@ -147,13 +163,16 @@ class _Performance:
             return said is not None and said.data.revocation_id == wanted and said.data.kind is Kind.ENDED
 
         self._teller.sent(scene.type, Topic.IDENTITY_EVENTS)
+        self._page.cast.begins(wanted)
         sent = await self._stage.send(Topic.IDENTITY_EVENTS, subject, encode(event))
         arrived = await self._stage.arrival_of(f"the end of {subject}'s sessions", announces)
         await self._tell(arrived, arrived.at - sent.began)
+        await self._tell_closed(arrived, sent, devices)
 
     async def _late(self, scene: LateSignIn) -> None:
         subject = self._names[scene.sign_in.subject]
-        event = established(scene.sign_in, subject)
+        now = datetime.now(UTC)
+        event = established(scene.sign_in, subject, now)
         id_ = session_id(subject, scene.sign_in.device)
 
         def announces(arrived: Arrived) -> bool:
@@ -166,6 +185,7 @@ class _Performance:
         sent = await self._stage.send(Topic.SESSION_ACTIVITY, subject, encode(event))
         arrived = await self._stage.arrival_of(f"the end of {subject}'s late session", announces)
         await self._tell(arrived, arrived.at - sent.began)
+        self._page.cast.sign_in(subject, scene.sign_in, now - scene.sign_in.age)
 
     async def _junk(self, scene: Junk) -> None:
         self._teller.sent("half a record", Topic.IDENTITY_EVENTS)
@@ -184,6 +204,14 @@ class _Performance:
             return
         since = datetime.now(UTC) - said.data.requested_at
         await self._tell_ended(said, since.total_seconds() if seconds is None else seconds)
+
+    async def _tell_closed(self, arrived: Arrived, sent: Sent, devices: Sockets) -> None:
+        """What the devices themselves saw."""
+        said = arrived.notification
+        ends = await devices.ends(one.session_id for one in said.data.sessions) if said else []
+        seconds = [end.at - sent.began for end in ends]
+        self._until_closed += seconds
+        self._teller.closed(seconds, sorted({f"{end.code} {end.reason}" for end in ends}))
 
     async def _tell_ended(self, said: SessionEnded, seconds: float) -> None:
         why = said.data.reason_user.get("en") or next(iter(said.data.reason_user.values()))

@@ -133,9 +133,8 @@ def session_id(subject: str, device: str) -> str:
     return f"{subject}-{device}"
 
 
-def established(sign_in: SignIn, subject: str) -> SessionActivity:
-    """The event of a sign-in."""
-    now = datetime.now(UTC)
+def established(sign_in: SignIn, subject: str, now: datetime) -> SessionActivity:
+    """The event of a sign-in, which was `sign_in.age` before `now`."""
     data = {
         "session_id": session_id(subject, sign_in.device),
         "established_at": now - sign_in.age,

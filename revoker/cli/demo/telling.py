@@ -74,14 +74,30 @@ class Teller:
             f": {plain(reason)}",
         )
 
-    def times(self, seconds: Sequence[float]) -> None:
-        """All of them in one line."""
-        least, middle, most = (f"{each * 1000:,.0f}" for each in (min(seconds), median(seconds), max(seconds)))
-        self.title(f"{len(seconds)} events, each back after {least} to {most} ms, the middle one after {middle} ms")
-        self._line("  from just before it was handed to Kafka until its effect was read from Kafka")
+    def closed(self, seconds: Sequence[float], why: Iterable[str]) -> None:
+        """The sockets that the demo gateway closed, and how long after."""
+        if not seconds:
+            return
+        what = "socket" if len(seconds) == 1 else f"{len(seconds)} sockets"
+        least, most = (f"{each * 1000:,.0f}" for each in (min(seconds), max(seconds)))
+        self._line(
+            Text("  ✗ ", style="red"),
+            Text(f"{what} closed "),
+            Text(f"{least} ms" if least == most else f"{least} to {most} ms", style="bold"),
+            Text(f" after the event: {plain(', '.join(why))}"),
+        )
 
-    def invitation(self, environment: str, commands: Iterable[str], address: str) -> None:
+    def times(self, seconds: Sequence[float], until_closed: Sequence[float]) -> None:
+        """All of them in two lines."""
+        self.title(f"{len(seconds)} events, each back after {_spread(seconds)}")
+        self._line("  from just before it was handed to Kafka until its effect was read from Kafka")
+        self.title(f"{len(until_closed)} sockets, each closed after {_spread(until_closed)}")
+        self._line("  from the same moment until the device had read 4401 from its WebSocket")
+
+    def invitation(self, page: str, environment: str, commands: Iterable[str], address: str) -> None:
         """What to try."""
+        self.title("In your browser: everybody's devices, each with a live WebSocket, and buttons that end them")
+        self._line(Text(f"  {page}/", style="cyan"))
         self.title("Now you: in a second terminal")
         for command in (f"source {environment}", *commands):
             self._line(Text(f"  {command}", style="cyan"))
@@ -94,6 +110,11 @@ class Teller:
     def _line(self, *parts: Text | str) -> None:
         self._out.print(Text.assemble(*parts), soft_wrap=True)
         self._out.file.flush()
+
+
+def _spread(seconds: Sequence[float]) -> str:
+    least, middle, most = (f"{each * 1000:,.0f}" for each in (min(seconds), median(seconds), max(seconds)))
+    return f"{least} to {most} ms, the middle one after {middle} ms"
 
 
 def _device(one: "SessionFound", width: int = 0) -> Text:
