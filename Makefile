@@ -31,7 +31,7 @@ demo: $(READY) ## start Kafka, PostgreSQL, Valkey and the service, and watch ses
 	@exec $(BIN)/revoker demo $(ARGS)
 
 test: $(READY) ## all tests; ARGS='tests/unit -x' for some
-	@exec $(BIN)/pytest $(ARGS)
+	@exec $(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
 
 lint: $(READY) ## format, lint, types, import contracts, dependencies, generated documents
 	$(BIN)/ruff format --check .

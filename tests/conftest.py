@@ -23,8 +23,9 @@ hypothesis_settings.load_profile("revoker")
 
 
 def pytest_configure() -> None:
-    """What is set in the developer's own revoker.toml is none of the tests' business."""
+    """What is set in the developer's own revoker.toml is none of the tests' business, nor how wide a terminal is."""
     os.environ["REVOKER_CONFIG"] = os.devnull
+    os.environ.pop("COLUMNS", None)
 
 
 def pytest_report_header() -> list[str]:

@@ -90,7 +90,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
 def assert_nothing_left(folder: Path, seconds: float, kept: str | None = None) -> None:
     deadline = time.monotonic() + seconds
-    while left := [p.cmdline()[:3] for p in processes_of(folder) if p.is_running()] + [
+    while left := [str(p) for p in processes_of(folder) if p.is_running()] + [
         path.name for path in folder.iterdir() if path.name != kept
     ]:
         assert time.monotonic() < deadline, left

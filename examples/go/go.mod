@@ -1,0 +1,3 @@
+module example.com/revoker/gateway
+
+go 1.22
