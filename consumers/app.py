@@ -10,6 +10,7 @@ Nothing happens at import.
 import asyncio
 import gc
 import logging
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -35,7 +36,7 @@ from consumers.records import read_any_header
 from consumers.registration import Registering
 from consumers.revocation import Revoking
 from consumers.security import broker_security
-from consumers.watchdog import Watchdog
+from consumers.watchdog import EXIT_STUCK, Watchdog
 from revoker.admin import AdminServer, Check, admin_app
 from revoker.errors import ConfigurationError, PublishError, UnavailableError
 from revoker.kafka import REQUEST_TIMEOUT_MS
@@ -55,6 +56,7 @@ GROUPS: Final = (*(lane.value for lane in LaneName), DENYLIST)
 _GRACE_SECONDS: Final = 20.0
 _GATHER_SECONDS: Final = 0.1
 _SWEEP_SECONDS: Final = 15.0
+_STOP_SECONDS: Final = 28.0
 _CANCEL_TIMES: Final = 10
 _CANCEL_SECONDS: Final = 0.5
 _log = get_logger(__name__)
@@ -136,8 +138,15 @@ class Consumers:
 
     async def _on_stopping(self) -> None:
         _log.info("service-stopping")
+        asyncio.get_running_loop().call_later(_STOP_SECONDS, self._give_up)
         for lane in self._lanes:
             await lane.assignment.close()
+
+    def _give_up(self) -> None:
+        """Leaves, come what may: after its broker had died twice, aiokafka has been seen not to let go of a group."""
+        busy = [lane.name.value for lane in self._lanes if lane.busy_since is not None]
+        _log.error("stop-overdue", seconds=_STOP_SECONDS, lanes=busy)
+        os._exit(EXIT_STUCK if busy else 0)
 
     def _background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
         beats = [

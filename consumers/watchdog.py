@@ -16,7 +16,7 @@ from consumers.lane import Lane
 from revoker.logs import get_logger
 
 _STUCK_SECONDS: Final = 120.0
-_EXIT_CODE: Final = 70
+EXIT_STUCK: Final = 70
 _TICK_SECONDS: Final = 1.0
 _LOOP_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 5.0
@@ -75,5 +75,5 @@ class Watchdog:
 
 def _end(reason: str) -> None:
     """Ends the process as kill -9 would: nothing is lost by that, and nothing of it may hang."""
-    _log.error("stuck", reason=reason, exit_code=_EXIT_CODE)
-    os._exit(_EXIT_CODE)
+    _log.error("stuck", reason=reason, exit_code=EXIT_STUCK)
+    os._exit(EXIT_STUCK)

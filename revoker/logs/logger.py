@@ -53,6 +53,7 @@ LogEvent = Literal[
     "service-starting",
     "service-stopped",
     "service-stopping",
+    "stop-overdue",
     "start-positions-unknown",
     "stream-cut",
     "stuck",

@@ -378,7 +378,7 @@ class Service:
             await self._has_no_secrets_in_metrics(process)
             process.signal(signal.SIGTERM)
         for process in alive:
-            assert await process.gone(25) == 0, self.about(process.said[-3000:])
+            assert await process.gone(40) == 0, self.about(process.said[-3000:])
         await self.prove()
 
     def about(self, text: object) -> str:

@@ -17,6 +17,7 @@ from revoker.storage.database import Fault, fault_of
 from schemas.session_ended import SessionEnded
 from tests import factories
 from tests.factories import after, decision, established, issued
+from tests.processes import eventually
 from tests.stored import announced, apply, execute, live, live_tokens, register, rows
 
 
@@ -375,8 +376,8 @@ async def test_one_event_is_filed_once_though_the_registry_grows_between_two_del
     async with engine.begin() as held:
         await held.exec_driver_sql(f"select pg_advisory_xact_lock_shared({WIDE_LOCK})")
         first = asyncio.create_task(apply(engine, logout))
-        while not await rows(engine, "select 1 from pg_locks where locktype = 'advisory' and not granted"):
-            await asyncio.sleep(0.01)
+        waiting = "select 1 from pg_locks where locktype = 'advisory' and not granted"
+        await eventually(lambda: rows(engine, waiting), "the first to wait")
         await execute(
             engine,
             """insert into sessions (tenant, subject, session_id, client_id, established_at, registered_at)
