@@ -1,28 +1,25 @@
-"""Revocations: a backlog of password changes of four sessions each; and the same event by event, in idle.
+"""Revocations: a backlog of password changes of four sessions each. Event by event, in idle: `benchmarks.latency`.
 
 the product     the revocation lane alone, in processes of one group (`--processes`), as `benchmarks.product` times it
 bare            the batch UPDATE … RETURNING and the insert of the events, on one connection, a commit a batch
 the newcomer    `benchmarks.newcomer`, on a smaller backlog of the same, in each round behind the others
 """
 
-import asyncio
-import random
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Final
 
-from benchmarks import race
+from benchmarks import latency, race
 from benchmarks.bare import Bare, Revoking
 from benchmarks.errors import BenchmarkError
 from benchmarks.events import password_changes
-from benchmarks.figures import Goal, Note, Row, percentile
+from benchmarks.figures import Goal, Note, Row
 from benchmarks.ground import SESSIONS_EACH, Ground, bare_connection
 from benchmarks.kafka import Record
 from benchmarks.naive import newcomer
 from benchmarks.plan import Plan
-from benchmarks.product import Product, product
+from benchmarks.product import product
 from benchmarks.race import Race
 from schemas.topics import Topic
 
@@ -72,7 +69,9 @@ async def measure(ground: Ground, plan: Plan, say: Callable[[str], None]) -> tup
         if {"revocations", "newcomer"} & set(plan.rows):
             rows, notes, profile = await _rounds(contest, stack, say)
         if "idle" in plan.rows:
-            notes.append(await _idle(ground, running, plan.idle_events))
+            more, note = await latency.measure(ground, running, plan.idle_events)
+            rows += more
+            notes.append(note)
     return rows, notes, profile
 
 
@@ -104,25 +103,3 @@ async def _rounds(
         against = "FastStream and SQLModel event by event, as a newcomer writes it"
         rows.append(replace(rows[0], name="the same", against=against, other=naive, goal=Goal(300)))
     return rows, race.notes(_NAME, rounds, ground.settings, plan.processes), race.profile(_NAME, rounds)
-
-
-async def _idle(ground: Ground, running: Product, count: int) -> Note:
-    """One event at a time, with pauses: from before it is sent until a consumer of `session-ended` has the answer."""
-    await ground.seed("idle", count)
-    await ground.settle()
-    milliseconds = []
-    async with ground.kafka.reading(await ground.kafka.ends(ground.settings.topic(Topic.SESSION_ENDED))) as output:
-        # The first fetch of a consumer waits for metadata.
-        await output.getmany(timeout_ms=200)
-        await running.release()
-        for record in password_changes("idle", count):
-            await asyncio.sleep(random.uniform(0.01, 0.03))
-            began = time.monotonic()
-            await ground.kafka.produce(running.topic, [record])
-            async with asyncio.timeout(30):
-                while (await output.getone()).key != record[0]:
-                    pass
-            milliseconds.append((time.monotonic() - began) * 1_000)
-    p50, p99 = percentile(milliseconds, 0.5), percentile(milliseconds, 0.99)
-    text = f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, of {count} one at a time, from sending it to having the notification"
-    return Note("idle: event to announcement", text, {"p50_ms": p50, "p99_ms": p99, "events": count})
