@@ -39,7 +39,7 @@ RACES: dict[str, Race] = {
 }
 
 
-async def unlocked(connection: AsyncConnection, chunk: Any) -> datetime:
+async def unlocked(connection: AsyncConnection, chunk: Any, *_: object) -> datetime:
     del chunk
     now: datetime = (await fetch(connection, "select clock_timestamp()", ()))[0][0]
     return now

@@ -27,23 +27,41 @@ async def conformed(settings: Settings, log: Path, url: str, *more: str) -> tupl
     return await process.gone(), process.said
 
 
-async def test_our_own_check_answers_as_the_vectors_say(kafka_settings: Settings, tmp_path: Path) -> None:
-    async with feeding(kafka_settings) as feed:
+@asynccontextmanager
+async def beating(settings: Settings) -> AsyncIterator[None]:
+    """Heartbeats as in life: by their times a gateway knows what time it is for the service."""
+    async with feeding(settings) as feed:
         await feed.beat()
+
+        async def go_on() -> None:
+            while True:
+                await asyncio.sleep(0.5)
+                await feed.beat()
+
+        beats = asyncio.create_task(go_on())
+        try:
+            yield
+        finally:
+            beats.cancel()
+            await asyncio.gather(beats, return_exceptions=True)
+
+
+async def test_our_own_check_answers_as_the_vectors_say(kafka_settings: Settings, tmp_path: Path) -> None:
     trusting = {
         "REVOKER_HTTP_PORT": "0",
         "REVOKER_CHECK__IDENTIFY": "headers",
         "REVOKER_CHECK__TRUSTED_NETWORKS": '["127.0.0.1/32"]',
     }
-    serve = spawn(tmp_path / "serve.log", environment(kafka_settings, **trusting), "serve", "--only", "check")
-    try:
-        port = (await serve.until("http-listening"))["port"]
-        code, said = await conformed(
-            kafka_settings, tmp_path / "conform.log", f"http://127.0.0.1:{port}/check", "--wait", "30s"
-        )
-    finally:
-        serve.kill()
-        await serve.gone()
+    async with beating(kafka_settings):
+        serve = spawn(tmp_path / "serve.log", environment(kafka_settings, **trusting), "serve", "--only", "check")
+        try:
+            port = (await serve.until("http-listening"))["port"]
+            code, said = await conformed(
+                kafka_settings, tmp_path / "conform.log", f"http://127.0.0.1:{port}/check", "--wait", "30s"
+            )
+        finally:
+            serve.kill()
+            await serve.gone()
 
     assert json.loads(said)["wrong"] == []
     assert json.loads(said)["tried"] == 1 + len(gateway()["vectors"])
