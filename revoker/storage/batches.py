@@ -133,13 +133,14 @@ async def derive(engine: AsyncEngine, batch_ids: Sequence[uuid.UUID]) -> list[No
         batches = await fetch(connection, _BATCHES, (list(batch_ids),))
         rows = [row._asdict() for row in await fetch(connection, _REVOCATIONS, (list(batch_ids),))]
         revocations = [(revocation_of(row), row["committed_at"]) for row in rows]
-        ids = [revocation.id for revocation, _ in revocations]
-        named = [r.selector for r, _ in revocations if r.selector.subject]
-        owners = [s.tenant or "" for s in named], [s.subject for s in named], ids
+        named = [r for r, _ in revocations if r.selector.subject]
+        # Of one without a subject every entry names its own: it is found by its ids, below, and not once more here.
+        owners = [r.selector.tenant or "" for r in named], [r.selector.subject for r in named], [r.id for r in named]
         nameless = [
             (s.tenant or "", i) for r, _ in revocations for s in (r.selector,) if not s.subject for i in s.session_ids
         ]
-        by_id = [tenant for tenant, _ in nameless], [session_id for _, session_id in nameless], ids
+        unnamed = [r.id for r, _ in revocations if not r.selector.subject]
+        by_id = [tenant for tenant, _ in nameless], [session_id for _, session_id in nameless], unnamed
         sessions: dict[uuid.UUID, set[EndedSession]] = defaultdict(set)
         for ended_by, session_id, client_id, expires_at, _ in await fetch(connection, _SESSIONS, owners):
             sessions[ended_by].add(EndedSession(session_id, client_id, expires_at))

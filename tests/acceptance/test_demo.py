@@ -130,7 +130,7 @@ def test_it_goes_away_cleanly_at_any_time(folder: Path, moment: str, number: int
 
         assert demo.code() == 0
         assert moment == START or demo.text.endswith("All stopped, nothing is left")
-        assert_nothing_left(folder, 0)
+        assert_nothing_left(folder, 10)
 
 
 def test_it_goes_when_its_parent_dies(folder: Path) -> None:

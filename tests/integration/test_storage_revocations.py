@@ -389,6 +389,20 @@ async def test_one_event_is_filed_once_though_the_registry_grows_between_two_del
     assert await rows(engine, "select subject from revocations") == [("alice",)]
 
 
+async def test_what_names_no_subject_is_derived_as_it_was_told_beside_what_names_one(
+    engine: AsyncEngine, reader: AsyncEngine
+) -> None:
+    await register(engine, established("s-1"), established("s-1", "bob"), established("s-2"))
+
+    outcome = await apply(
+        engine, decision("logged-out", None, id="e-1", data={"session_id": "s-1"}), decision(id="e-2")
+    )
+
+    assert outcome.batch_id is not None
+    derived = await batches.derive(reader, [outcome.batch_id])
+    assert {notice.body for notice in derived} == {notice.body for notice in announced(outcome)}
+
+
 async def test_a_session_id_of_two_subjects_ends_for_both_and_the_notice_names_each(
     engine: AsyncEngine, reader: AsyncEngine
 ) -> None:
