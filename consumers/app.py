@@ -17,7 +17,6 @@ from datetime import timedelta
 from typing import Any, Final
 
 import uvloop
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from faststream import AckPolicy, FastStream
 from faststream.kafka import KafkaBroker, KafkaMessage
 from redis.asyncio import Redis
@@ -29,13 +28,13 @@ from consumers.denylist import Denylist
 from consumers.feed import Feed
 from consumers.heartbeats import Heartbeats
 from consumers.lane import Lane
-from consumers.parser import leave_undecoded, parse
 from consumers.publisher import Publisher, SessionEndedAnnouncer
 from consumers.receipts import Proving, Receipting
 from consumers.records import read_any_header
 from consumers.registration import Registering
 from consumers.revocation import Revoking
 from consumers.security import broker_security
+from consumers.subscribing import subscriber
 from consumers.watchdog import EXIT_STUCK, Watchdog
 from revoker.admin import AdminServer, Check, admin_app
 from revoker.errors import ConfigurationError, PublishError, UnavailableError
@@ -189,28 +188,10 @@ class Consumers:
             return None
         assignment = Assignment(self._engine, self._metrics)
         lane: Lane[Any] = Lane(trade, assignment, self._announcer, self._engine, settings, self._metrics, self._tracing)
-        subscriber = self._broker.subscriber(
-            *topics,
-            group_id=f"{self._settings.topic_prefix}revoker-{name.value}",
-            batch=True,
-            max_records=self._settings.limits.batch,
-            # FastStream waits this long for records and, finding none, sleeps as long again.
-            batch_timeout_ms=5,
-            auto_offset_reset="earliest",
-            no_reply=True,
-            parser=parse,
-            decoder=leave_undecoded,
-            listener=assignment,
-            max_partition_fetch_bytes=2_000_000,
-            session_timeout_ms=6_000,
-            heartbeat_interval_ms=1_500,
-            rebalance_timeout_ms=20_000,
-            max_poll_interval_ms=120_000,
-            partition_assignment_strategy=(StickyPartitionAssignor,),
-        )
-        assignment.bind(lambda: subscriber.consumer)
+        reading = subscriber(self._broker, self._settings, f"revoker-{name.value}", topics, assignment)
+        assignment.bind(lambda: reading.consumer)
 
-        @subscriber
+        @reading
         async def on_batch(message: KafkaMessage) -> None:
             await lane.on_batch(message)
             if name is LaneName.RECEIPTS:

@@ -16,7 +16,6 @@ from contextlib import suppress
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError
 from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.message import AckStatus
@@ -29,7 +28,7 @@ from consumers.denylist_beats import Beats
 from consumers.denylist_places import Places
 from consumers.denylist_receipts import Receipts
 from consumers.denylist_trust import Trust
-from consumers.parser import leave_undecoded, parse
+from consumers.subscribing import subscriber
 from revoker.core.copies import Templates
 from revoker.core.wire import NoticeError, SessionEndedNotice, decode_notice
 from revoker.errors import ConfigurationError, UnavailableError
@@ -73,28 +72,10 @@ class Denylist:
 
     def subscribe(self, broker: KafkaBroker) -> None:
         """Registers the group's subscriber with `broker`, before that is started."""
-        subscriber = broker.subscriber(
-            self._topic,
-            group_id=f"{self._settings.topic_prefix}{_GROUP}",
-            batch=True,
-            max_records=self._settings.limits.batch,
-            # FastStream waits this long for records and, finding none, sleeps as long again.
-            batch_timeout_ms=5,
-            auto_offset_reset="earliest",
-            no_reply=True,
-            parser=parse,
-            decoder=leave_undecoded,
-            listener=self._places,
-            max_partition_fetch_bytes=2_000_000,
-            session_timeout_ms=6_000,
-            heartbeat_interval_ms=1_500,
-            rebalance_timeout_ms=20_000,
-            max_poll_interval_ms=120_000,
-            partition_assignment_strategy=(StickyPartitionAssignor,),
-        )
-        self._places.bind(lambda: subscriber.consumer)
+        reading = subscriber(broker, self._settings, _GROUP, [self._topic], self._places)
+        self._places.bind(lambda: reading.consumer)
 
-        @subscriber
+        @reading
         async def on_batch(message: KafkaMessage) -> None:
             await self.on_batch(message)
 

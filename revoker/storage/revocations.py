@@ -52,12 +52,6 @@ select r.id, r.subject, r.batch_id, b.announced_at is null
 from revocations r left join batches b on b.id = r.batch_id
 where r.id = any ($1::uuid[])"""
 
-_KNOWN: Final = """
-select r.id, r.batch_id, b.announced_at is null
-from unnest($1::text[], $2::text[], $3::uuid[]) as n(tenant, subject, id)
-join revocations r on r.tenant = n.tenant and r.subject = n.subject and r.id = n.id
-left join batches b on b.id = r.batch_id"""
-
 _FRESH: Final = """
 select n.ordinal, s.session_id
 from unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
@@ -128,13 +122,13 @@ async def _apply(
     async with engine.begin() as connection:
         chunk, resolved = await _resolved(connection, list(unique.values()))
         now = await _lock(connection, chunk, resolved)
-        if split:
-            known, unannounced = await _known(connection, chunk)
-        if resolved:
-            # Before these locks were ours, somebody may have filed one under another subject: the registry has grown.
-            filed = await fetch(connection, _FILED, (resolved,))
-            known |= {row[0] for row in filed}
-            unannounced |= {row[2] for row in filed if row[3]}
+        # What came without a subject is looked for in any case: before these locks were ours, somebody may have filed
+        # it under another one, since the registry grows.
+        sought = [decision.revocation.id for decision in chunk] if split else resolved
+        if sought:
+            filed = await fetch(connection, _FILED, (sought,))
+            known = frozenset(row[0] for row in filed)
+            unannounced = frozenset(row[2] for row in filed if row[3])
         fresh = await _kept(connection, [decision for decision in chunk if decision.revocation.id not in known])
         applied = [Applied(revocation) for revocation in fresh]
         await end(connection, applied, now)
@@ -202,15 +196,6 @@ async def _lock(connection: AsyncConnection, chunk: Sequence[Decision], resolved
     keys = sorted({lock_key(*whose) for whose in homes} | {lock_key("\x1e", str(id_)) for id_ in resolved})
     now: datetime = (await fetch(connection, _LOCK, (listed(map(str, keys)),)))[0][0]
     return now
-
-
-async def _known(
-    connection: AsyncConnection, chunk: Sequence[Decision]
-) -> tuple[frozenset[uuid.UUID], frozenset[uuid.UUID]]:
-    homes = [home(decision.revocation) for decision in chunk]
-    columns = [whose[0] for whose in homes], [whose[1] for whose in homes], [d.revocation.id for d in chunk]
-    rows = await fetch(connection, _KNOWN, columns)
-    return frozenset(row[0] for row in rows), frozenset(row[1] for row in rows if row[2])
 
 
 async def _kept(connection: AsyncConnection, chunk: Sequence[Decision]) -> list[Revocation]:
