@@ -10,7 +10,7 @@ and never makes the service unready. What is in error texts of dependencies is m
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -27,6 +27,7 @@ from starlette.types import ASGIApp
 
 from revoker.errors import ConfigurationError
 from revoker.logs import get_logger, mask_error, mask_text
+from revoker.serving import GuestServer
 
 Liveness = Callable[[], str | None]
 """Why the process is stuck; None: it is not."""
@@ -108,7 +109,7 @@ class AdminServer:
         self._app = app
         self._address = (host, port)
         self._port: int | None = None
-        self._server: _Server | None = None
+        self._server: GuestServer | None = None
         self._serving: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -131,7 +132,7 @@ class AdminServer:
         """Listen. From here on connections are taken, or wait until they are."""
         listening = await _listening(*self._address)
         self._port = listening.getsockname()[1]
-        self._server = _Server(
+        self._server = GuestServer(
             uvicorn.Config(
                 self._app,
                 http="h11",
@@ -162,12 +163,6 @@ class AdminServer:
         with suppress(asyncio.CancelledError):
             await serving
         self._server = self._serving = None
-
-
-class _Server(uvicorn.Server):
-    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # the base says Generator
-        """Signals are for whoever runs the loop."""
-        return nullcontext()
 
 
 async def _listening(host: str, port: int) -> socket.socket:

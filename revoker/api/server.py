@@ -3,13 +3,14 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from revoker.errors import ConfigurationError
+from revoker.serving import GuestServer
 
 BACKLOG: Final = 2_048
 _GRACE_SECONDS: Final = 5
@@ -18,7 +19,7 @@ _GRACE_SECONDS: Final = 5
 @asynccontextmanager
 async def answering(app: ASGIApp, listening: socket.socket, stopping: asyncio.Event) -> AsyncIterator[None]:
     """Answers for as long as the context lasts. Sets `stopping` when it ends: streams must end before it can."""
-    server = _Server(
+    server = GuestServer(
         uvicorn.Config(
             app,
             ws="none",
@@ -44,12 +45,6 @@ async def answering(app: ASGIApp, listening: socket.socket, stopping: asyncio.Ev
             task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-
-
-class _Server(uvicorn.Server):
-    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # the base says Generator
-        """Signals are for whoever runs the loop."""
-        return nullcontext()
 
 
 def listen(host: str, port: int) -> socket.socket:

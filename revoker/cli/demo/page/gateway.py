@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from revoker.cli.demo.stage import Stage
 from revoker.embedded.ports import HOST, free_ports
 from revoker.errors import UnavailableError
 from revoker.gateway import Gateway, GatewayUnavailable
+from revoker.serving import GuestServer
 from revoker.settings import Settings
 
 GATEWAY: Final = "demo-gateway"
@@ -83,7 +84,7 @@ async def _running(told: Told) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _served(app: ASGIApp, port: int) -> AsyncIterator[None]:
     with socket.create_server((HOST, port)) as listening:
-        server = _Server(
+        server = GuestServer(
             uvicorn.Config(
                 app,
                 ws="websockets-sansio",
@@ -105,9 +106,3 @@ async def _served(app: ASGIApp, port: int) -> AsyncIterator[None]:
                 task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-
-
-class _Server(uvicorn.Server):
-    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # the base says Generator
-        """Signals are for whoever runs the loop."""
-        return nullcontext()
