@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 import uvloop
+from aiokafka.errors import KafkaConnectionError
 from faststream import AckPolicy, FastStream
 from faststream.kafka import KafkaBroker, KafkaMessage
 from redis.asyncio import Redis
@@ -113,7 +114,11 @@ class Consumers:
             after_startup=[self._on_started],
             on_shutdown=[self._on_stopping],
         )
-        await app.run()
+        try:
+            await app.run()
+        except KafkaConnectionError as error:
+            # It was there when the topics were looked at, and went before the last group had joined.
+            raise UnavailableError("Kafka cannot be reached: it went away while the groups were joined") from error
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:

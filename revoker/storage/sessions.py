@@ -1,8 +1,8 @@
 """One chunk of session activity, taken in by one transaction; what a stored revocation covers is born ended.
 
-Locks are taken before anything is read, shared with other registrations and exclusive against revocations of the same
-subjects: otherwise a registration and a revocation that overlap would each miss the other (write skew), and the session
-would live.
+Locks are taken before anything is read, exclusive against revocations of the same subjects: otherwise a registration
+and a revocation that overlap would each miss the other (write skew), and the session would live. Registrations share
+them, unless a chunk brings a token of a session: beside the chunk in which that session is born ended, it would live.
 """
 
 import uuid
@@ -25,7 +25,10 @@ from schemas.fields import wire_time
 _LOCK_WIDE: Final = "select pg_advisory_xact_lock_shared($1::bigint)"
 _LOCK: Final = f"""
 select clock_timestamp(), count(held.it)
-from (select pg_advisory_xact_lock_shared(key) as it from unnest({texts(1, "bigint")}) as key) as held"""
+from (
+    select case when alone then pg_advisory_xact_lock(key) else pg_advisory_xact_lock_shared(key) end as it
+    from unnest({texts(1, "bigint")}, {texts(2, "boolean")}) as k(key, alone)
+) as held"""
 
 _KEY: Final = f"{texts(1)}, {texts(2)}, {texts(3)}, {texts(4)}"
 
@@ -243,8 +246,10 @@ async def register(
 
 async def _lock(connection: AsyncConnection, chunk: Registration) -> datetime:
     await connection.exec_driver_sql(_LOCK_WIDE, (WIDE_LOCK,))
+    alone = {lock_key(row.tenant, row.subject) for row in chunk.tokens if row.session_id is not None}
     keys = sorted({lock_key(*subject) for subject in chunk.subjects})
-    now: datetime = (await fetch(connection, _LOCK, (listed(map(str, keys)),)))[0][0]
+    columns = listed(map(str, keys)), listed("t" if key in alone else "f" for key in keys)
+    now: datetime = (await fetch(connection, _LOCK, columns))[0][0]
     return now
 
 

@@ -161,6 +161,7 @@ async def test_a_process_ends_in_time_though_every_server_is_away(
     consumer = service.start(session_timeout_ms=6_000)
     await service.produce(service.load.take(300))
     await service.busy(consumer)
+    await consumer.until("service-started")
     await asyncio.gather(own_kafka.kill(), own_postgres.kill())
 
     consumer.signal(signal.SIGTERM)

@@ -1,5 +1,6 @@
 """What registration stores, and what is born ended, by example."""
 
+import asyncio
 import uuid
 from datetime import datetime, timedelta
 from typing import Any
@@ -77,6 +78,22 @@ async def test_tokens_that_came_before_their_session_end_with_its_birth(engine: 
     await register(engine, established("s-1", client_id="web"))
 
     assert await live_tokens(engine) == {"t-3"}, "its part of the sign-in was never heard of"
+
+
+async def test_a_token_taken_in_while_its_session_is_born_ended_beside_it_dies_with_it(engine: AsyncEngine) -> None:
+    """Two chunks of one batch: neither sees the other's rows."""
+    await apply(engine, decision(), positions={("t", 0): 1})
+    async with engine.begin() as held:
+        await held.exec_driver_sql("select from input_positions for update")
+        token = asyncio.create_task(register(engine, issued("t-1", session_id="s-1"), positions={("t", 0): 2}))
+        await asyncio.wait([token], timeout=0.2)
+        session = asyncio.create_task(register(engine, established("s-1")))
+        await asyncio.wait([session], timeout=0.2)
+        assert not token.done()
+    await asyncio.gather(token, session)
+
+    assert await live(engine) == set()
+    assert await live_tokens(engine) == set()
 
 
 async def test_a_later_login_is_born_alive(engine: AsyncEngine) -> None:
