@@ -36,6 +36,7 @@ from revoker.logs import get_logger
 from revoker.projection.entries import Chunk
 from revoker.projection.store import Move, OutOfStepError, Projection
 from revoker.settings import Settings
+from revoker.tasks import was_cancelled
 from revoker.telemetry import Metrics
 from revoker.telemetry.names import DenylistFailure
 from schemas.topics import Topic
@@ -178,7 +179,7 @@ class Denylist:
 
     async def _delete_again(self) -> None:
         """Copies that a request in flight may have written back."""
-        while True:
+        while not was_cancelled():
             await asyncio.sleep(_AGAIN_EVERY_SECONDS)
             try:
                 for due in await self._projection.due_again():

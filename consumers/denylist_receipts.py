@@ -22,6 +22,7 @@ from revoker.errors import PublishError
 from revoker.logs import get_logger
 from revoker.projection.store import UNKNOWN_FEED, Projection, State
 from revoker.settings import Settings
+from revoker.tasks import was_cancelled
 from schemas.codec import encode
 from schemas.gateway_receipts import Applied, GatewayMode, GatewayReceipt, GatewayReceiptData, GatewayState
 from schemas.topics import Topic
@@ -60,7 +61,7 @@ class Receipts:
         """Sends until cancelled."""
         sent = 0.0
         try:
-            while True:
+            while not was_cancelled():
                 await self._until_awake()
                 await asyncio.sleep(max(0.0, sent + _LEAST_SECONDS - time.monotonic()) + random.random() / 50)
                 sent = time.monotonic()

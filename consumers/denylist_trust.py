@@ -22,6 +22,7 @@ from revoker.errors import UnavailableError
 from revoker.logs import get_logger
 from revoker.projection.store import UNKNOWN_FEED, Projection, Server, State
 from revoker.settings import Settings
+from revoker.tasks import was_cancelled
 from revoker.telemetry import Metrics
 from revoker.telemetry.names import Rebuild
 from schemas.fields import wire_time
@@ -63,7 +64,7 @@ class Trust:
 
     async def watch(self) -> None:
         """Looks again and again, until cancelled."""
-        while True:
+        while not was_cancelled():
             await asyncio.sleep(_EVERY_SECONDS)
             try:
                 self._now(await self._look())

@@ -23,6 +23,7 @@ from revoker.gateway.ledger import Ledger
 from revoker.gateway.positions import Positions
 from revoker.gateway.receipts import Identity, Reporter, Sender, Standing
 from revoker.gateway.settings import Settings
+from revoker.tasks import was_cancelled
 
 _log: Final = logging.getLogger("revoker.gateway")
 
@@ -199,7 +200,7 @@ class Instance:
 
     async def _kept(self, work: Callable[[], Awaitable[None]]) -> None:
         """None of them ever ends by itself. One that did is our bug; without it, the gateway would be a lie."""
-        while True:
+        while not was_cancelled():
             try:
                 await work()
             except Exception:  # noqa: BLE001 - as above

@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 from revoker.gateway.errors import FeedError
 from revoker.gateway.feeds import Sink
 from revoker.gateway.feeds.told import Told, unix
+from revoker.tasks import was_cancelled
 
 _log: Final = logging.getLogger("revoker.gateway")
 
@@ -64,7 +65,7 @@ class RedisFeed:
         )
         told = Told()
         try:
-            while True:
+            while not was_cancelled():
                 await self._catch_up(client, sink, told)
         except (RedisError, OSError, TimeoutError, ValueError) as error:
             raise FeedError(f"Redis cannot be read: {type(error).__name__}") from error

@@ -85,7 +85,7 @@ async def test_ed25519_may_be_spelled_the_old_way(issuer: Issuer) -> None:
         {"exp": True},
         {"exp": float("inf")},
         {"lasts": -31},
-        {"nbf": time.time() + 600},
+        {"nbf": 4_000_000_000},
         {"nbf": "now"},
     ],
 )
