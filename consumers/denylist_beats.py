@@ -2,13 +2,12 @@
 
 import asyncio
 import random
-from contextlib import suppress
 from typing import Final
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
+from revoker.clients import started, stopped
 from revoker.kafka import client_options
 from revoker.logs import get_logger
 from revoker.settings import Settings
@@ -38,13 +37,12 @@ class Beats:
         while True:
             consumer = AIOKafkaConsumer(**self._options, auto_offset_reset="earliest", enable_auto_commit=False)
             try:
-                await consumer.start()
+                await started(consumer)
                 await self._follow(consumer)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not end what runs beside this
                 _log.warning("dependency-unavailable", dependency="heartbeats", error=error)
             finally:
-                with suppress(KafkaError, OSError):
-                    await consumer.stop()
+                await stopped(consumer)
             await asyncio.sleep(_RETRY_SECONDS * (0.5 + random.random()))
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from revoker.clients import started, stopped
 from revoker.errors import UnavailableError
 from revoker.kafka import client_options
 from revoker.logs import get_logger
@@ -40,17 +41,19 @@ class Feed:
     async def __aenter__(self) -> Self:
         self._client = AIOKafkaConsumer(**self._options)
         try:
-            await self._client.start()
+            await started(self._client)
             await self.refresh()
         except (KafkaError, OSError) as error:
-            await self._client.stop()
+            await stopped(self._client)
             raise UnavailableError(f"Kafka cannot be reached: {type(error).__name__}") from error
+        except BaseException:
+            await stopped(self._client)
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
         client, self._client = self._client, None
-        if client is not None:
-            await client.stop()
+        await stopped(client)
 
     async def refresh(self) -> None:
         """Looks once. Raises what the clients raise."""

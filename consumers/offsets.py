@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -17,6 +18,7 @@ from revoker.telemetry import Metrics
 from schemas.inputs import Lane
 
 _COMMIT_SECONDS: Final = 10.0
+_AGAIN_SECONDS: Final = 2.0
 _ANSWER_SECONDS: Final = 10.0
 _BACK_OFF_SECONDS: Final = (0.5, 30.0)
 _log = get_logger(__name__)
@@ -31,6 +33,9 @@ class Offsets:
         self._metrics = metrics
         self._attempts: dict[Place, int] = {}
         self._paused: set[Place] = set()
+        self._owed: dict[Place, int] = {}
+        self._owed_since = 0.0
+        self._committing = asyncio.Lock()
 
     async def settle(self, consumer: AIOKafkaConsumer, ledger: Ledger) -> None:
         """Commits what is done; what is not is read again, a while later."""
@@ -43,21 +48,36 @@ class Offsets:
                 self._attempts.pop(place, None)
         for place, offset in unsettled.items():
             self._postpone(consumer, place, offset)
-        await self._commit(consumer, settled)
+        async with self._committing:
+            await self._commit(consumer, settled)
+
+    async def commit_again(self) -> None:
+        """Commits what Kafka did not take, until cancelled: after the last record there is no next batch to do so."""
+        while True:
+            await asyncio.sleep(_AGAIN_SECONDS)
+            async with self._committing:
+                applied = self._assignment.applied
+                # What has moved on since, or belongs to somebody else by now, is not ours to say.
+                self._owed = {place: offset for place, offset in self._owed.items() if applied.get(place) == offset}
+                with suppress(UnavailableError):
+                    await self._commit(self._assignment.consumer, self._owed)
 
     async def _commit(self, consumer: AIOKafkaConsumer, settled: Mapping[Place, int]) -> None:
         assigned = consumer.assignment()
-        offsets = {TopicPartition(*place): offset for place, offset in settled.items()}
-        offsets = {partition: offset for partition, offset in offsets.items() if partition in assigned}
+        offsets = {place: offset for place, offset in settled.items() if TopicPartition(*place) in assigned}
         if not offsets:
             return
         try:
             async with asyncio.timeout(_COMMIT_SECONDS):
-                await consumer.commit(offsets)
+                await consumer.commit({TopicPartition(*place): offset for place, offset in offsets.items()})
         except (KafkaError, IllegalStateError, TimeoutError) as error:
             # All is applied and announced; not to have said so means only that it is read again.
+            self._owed_since = self._owed_since if self._owed else time.monotonic()
+            self._owed = {**self._owed, **offsets}
             self._metrics.failed(self._lane, "kafka")
             _log.error("batch-failed", lane=self._lane.value, kind="kafka", error=error)
+        else:
+            self._owed = {place: offset for place, offset in self._owed.items() if place not in offsets}
 
     def _postpone(self, consumer: AIOKafkaConsumer, place: Place, offset: int) -> None:
         if not self._assignment.seek(place, offset):
@@ -91,6 +111,17 @@ class Offsets:
             if end is not None and applied is not None:
                 lags[place] = max(0, end - applied)
         return lags
+
+    def owed_for(self) -> float:
+        """For how many seconds a broker that answers has not taken offsets; 0: it has taken them, or is away."""
+        try:
+            assigned = self._assignment.consumer.assignment()
+        except UnavailableError:
+            return 0.0
+        answered = any(
+            self._answered(TopicPartition(*place)) for place in self._owed if TopicPartition(*place) in assigned
+        )
+        return time.monotonic() - self._owed_since if answered else 0.0
 
     def is_waiting_in_vain(self) -> bool:
         """Whether records wait that nobody holds back, and the broker answers."""

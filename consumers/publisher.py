@@ -9,7 +9,6 @@ import asyncio
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -18,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from revoker.clients import started, stopped
 from revoker.core.notices import Notice
 from revoker.errors import PublishError
 from revoker.kafka import producer_options
@@ -56,7 +56,7 @@ class Publisher:
 
     async def __aexit__(self, *_: object) -> None:
         producer, self._producer = self._producer, None
-        await _stopped(producer)
+        await stopped(producer)
 
     async def publish(self, records: Sequence[Outgoing]) -> Mapping[int, int]:
         """The highest offset that `records` reached in each partition, once all are acknowledged.
@@ -90,12 +90,12 @@ class Publisher:
         producer = AIOKafkaProducer(**self._options)
         try:
             async with asyncio.timeout(self._timeout):
-                await producer.start()
+                await started(producer)
         except (KafkaError, OSError, TimeoutError) as error:
-            await _stopped(producer)
+            await stopped(producer)
             raise PublishError(f"Kafka cannot be reached: {type(error).__name__}") from error
         except BaseException:  # cancelled
-            await _stopped(producer)
+            await stopped(producer)
             raise
         return producer
 
@@ -103,7 +103,7 @@ class Publisher:
         async with self._rebuilding:
             if self._producer is producer:
                 self._producer = None
-                await _stopped(producer)
+                await stopped(producer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +138,6 @@ def _fits(builder: BatchBuilder, record: Outgoing) -> bool:
     """Appends `record`, unless there is no room. In an empty batch there always is."""
     added = builder.append(timestamp=None, key=record.key, value=record.value, headers=list(record.headers))
     return added is not None
-
-
-async def _stopped(producer: AIOKafkaProducer | None) -> None:
-    """Stops it, but not for ever: with a batch pending and no broker, its own stop would wait without end."""
-    if producer is not None:
-        with suppress(KafkaError, OSError, TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
-                await producer.stop()
 
 
 class SessionEndedAnnouncer:

@@ -10,10 +10,10 @@ from contextlib import suppress
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from consumers.clock import appended_at
+from revoker.clients import started, stopped
 from revoker.core.receipts import Oddity, Receipt
 from revoker.errors import UnavailableError
 from revoker.kafka import client_options
@@ -107,17 +107,16 @@ class KafkaEnds:
         """Lets the client go. A later question makes another."""
         client, self._client = self._client, None
         if client is not None:
-            with suppress(KafkaError, OSError):
-                await client.stop()
+            await stopped(client)
 
     async def _places(self, topic: str) -> tuple[AIOKafkaConsumer, list[TopicPartition]]:
         """All partitions. Raises `UnavailableError` where none is known: to know of none proves nothing."""
         if self._client is None:
             client = AIOKafkaConsumer(**self._options, metadata_max_age_ms=10_000)
             try:
-                await client.start()
+                await started(client)
             except BaseException:
-                await client.stop()
+                await stopped(client)
                 raise
             self._client = client
         # By name, not by subscription; and each time anew: the first receipt of a gateway may be in a partition that

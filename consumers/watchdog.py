@@ -41,6 +41,10 @@ class Watchdog:
             idle = now - lane.last_done
             if lane.busy_since is None and idle > self._stuck_seconds and lane.offsets.is_waiting_in_vain():
                 return f"{lane.name.value}: records wait, none was taken for {idle:.0f} s"
+            owed = lane.offsets.owed_for()
+            if owed > self._stuck_seconds:
+                # After its broker had died twice, aiokafka has been seen to look for a group's coordinator for ever.
+                return f"{lane.name.value}: Kafka answers, and has not taken offsets for {owed:.0f} s"
         return None
 
     async def watch(self) -> None:

@@ -107,11 +107,11 @@ class World:
         await self._producer.stop()
         await self.redis.aclose()
 
-    async def write(self, *values: bytes | None, partition: int = 0) -> None:
+    async def write(self, *values: bytes | None, partition: int = 0, key: str = "any") -> None:
         """Records on `session-ended`."""
         topic = self.settings.topic(Topic.SESSION_ENDED)
         for value in values:
-            await self._producer.send(topic, value, key=b"any", partition=partition)
+            await self._producer.send(topic, value, key=key.encode(), partition=partition)
         await self._producer.flush()
         self.written[partition] += len(values)
 

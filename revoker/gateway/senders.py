@@ -1,13 +1,12 @@
 """The two ways that a receipt takes to the service: the topic `gateway-receipts`, or `POST /v1/receipts`."""
 
-import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from revoker.clients import started, stopped
 from revoker.gateway.errors import ReceiptError
 from schemas.cloudevent import CONTENT_TYPE
 from schemas.topics import Topic
@@ -39,15 +38,12 @@ class KafkaSender:
 
     async def close(self) -> None:
         producer, self._producer = self._producer, None
-        if producer is not None:
-            with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                async with asyncio.timeout(_STOP_SECONDS):
-                    await producer.stop()
+        await stopped(producer)
 
     async def _ready(self) -> AIOKafkaProducer:
         if self._producer is None:
             self._producer = AIOKafkaProducer(**self._options)
-            await self._producer.start()
+            await started(self._producer)
         return self._producer
 
 

@@ -23,7 +23,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from aiokafka import ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from faststream.kafka import KafkaBroker
 
 import consumers.app
@@ -138,7 +139,7 @@ def _kill_between_steps(trips: Trips) -> None:
 
 
 def _curse(trips: Trips) -> None:
-    """Defects: the subject `cursed` cannot be decided, a batch hangs, the loop does not turn."""
+    """Defects: the subject `cursed` cannot be decided, a batch hangs, the loop does not turn, offsets are not taken."""
 
     def decided(original: Any) -> Any:
         def decide(event: Any, *given: Any, **named: Any) -> Any:
@@ -159,6 +160,15 @@ def _curse(trips: Trips) -> None:
 
         return work_off
 
+    def taken(original: Any) -> Any:
+        async def commit(self: Any, offsets: Any = None) -> Any:
+            if trips.is_up("deaf"):
+                raise GroupCoordinatorNotAvailableError
+            return await original(self, offsets)
+
+        return commit
+
+    _patch(AIOKafkaConsumer, "commit", taken)
     _patch(consumers.revocation, "decide", decided)
     _patch(Lane, "_work_off", worked)
 

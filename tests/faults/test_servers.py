@@ -45,7 +45,7 @@ async def progress(service: Service) -> None:
 
 
 async def applied(service: Service) -> int:
-    return sum(row[0] for row in await service.rows("select next_offset from input_positions"))
+    return sum(row[0] for row in await service.rows("select next_offset from lane_positions"))
 
 
 @pytest.mark.timeout(240)
@@ -60,13 +60,6 @@ async def test_kafka_is_killed_and_comes_back_under_load(found: Found, own_kafka
             await own_kafka.restart()
         await progress(service)
 
-    try:
-        await service.settled(45)
-    except AssertionError:
-        # aiokafka has been seen to lose a group's coordinator for good after such a night, one time in ten: all is
-        # applied and announced, and offsets stand. Whoever runs the consumer starts it anew (docs/operating.md).
-        consumer.kill()
-        consumer = service.start(session_timeout_ms=6_000)
     await service.finish(90)
 
     assert consumer.code == 0

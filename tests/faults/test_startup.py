@@ -144,7 +144,7 @@ async def test_one_lane_alone_leaves_the_other_input_alone(service: Service) -> 
     process.signal(signal.SIGTERM)
     assert await process.gone(25) == 0
     assert {topic for topic, _ in await service.committed()} == {events}
-    assert not await service.rows("select from input_positions where topic = $1", activities)
+    assert not await service.rows("select from lane_positions where topic = $1", activities)
     async with service.admin() as admin:
         groups = {name for name, *_ in await admin.list_consumer_groups()}
     assert service.group(Lane.REVOCATION) in groups
@@ -192,6 +192,7 @@ async def with_the_publishers_times(service: Service, topic: Topic) -> None:
             found = {
                 finding.setting: finding for finding in await topics.check(service.settings) if finding.topic == name
             }
-            return "exists" not in found and found["message.timestamp.type"].found == "CreateTime"
+            times = found.get("message.timestamp.type")
+            return "exists" not in found and times is not None and times.found == "CreateTime"
 
         await eventually(created, f"{name} to be another")

@@ -53,6 +53,37 @@ async def test_an_event_loop_that_does_not_turn_ends_the_process(service: Servic
     await service.finish()
 
 
+async def test_offsets_that_kafka_did_not_take_are_committed_though_no_record_follows(service: Service) -> None:
+    await service.produce(service.load.take(60))
+    process = service.start()
+    await service.settled()
+    service.arm("deaf")
+    await service.produce(service.load.take(60))
+
+    async def refused() -> bool:
+        return len(process.events("batch-failed")) >= 2
+
+    await eventually(refused, lambda: process.said[-3000:])
+    service.disarm("deaf")
+
+    await service.finish()
+
+
+async def test_offsets_that_are_never_taken_end_the_process(service: Service) -> None:
+    await service.produce(service.load.take(60))
+    process = service.start(stuck_seconds=STUCK_SECONDS)
+    await service.settled()
+    service.arm("deaf")
+    await service.produce(service.load.take(60))
+
+    assert await process.gone() == EXIT_STUCK, process.said[-3000:]
+    assert "has not taken offsets" in process.events("stuck")[-1]["reason"]
+
+    service.disarm("deaf")
+    service.start()
+    await service.finish()
+
+
 async def test_a_database_that_is_away_is_waited_for(remote: Service, own_postgres: EmbeddedPostgres) -> None:
     await remote.produce(remote.load.take(60))
     process = remote.start(stuck_seconds=STUCK_SECONDS)

@@ -24,6 +24,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, RecordTooLargeError
 
+from revoker.clients import started, stopped
 from revoker.gateway.clock import elapsed
 from revoker.gateway.errors import FeedError
 from revoker.gateway.feeds import Sink
@@ -100,14 +101,12 @@ class KafkaFeed:
     async def run(self, sink: Sink) -> None:
         consumer = AIOKafkaConsumer(**self._options)
         try:
-            await consumer.start()
+            await started(consumer)
             await _Reading(self._known, consumer, sink).follow()
         except (KafkaError, OSError, TimeoutError) as error:
             raise FeedError(f"Kafka cannot be read: {type(error).__name__}") from error
         finally:
-            with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                async with asyncio.timeout(_STOP_SECONDS):
-                    await consumer.stop()
+            await stopped(consumer)
 
 
 class _Reading:
