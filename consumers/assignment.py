@@ -20,8 +20,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from consumers.settle import Place
 from revoker.errors import UnavailableError
 from revoker.logs import get_logger
-from revoker.storage.positions import read_positions, rewind_positions
+from revoker.storage.positions import (
+    Positions,
+    adopt_positions,
+    read_earlier_positions,
+    read_positions,
+    rewind_positions,
+)
 from revoker.telemetry import Metrics
+from schemas.inputs import Lane
 
 _DRAIN_SECONDS: Final = 15.0
 _RETRY_SECONDS: Final = 1.0
@@ -29,9 +36,10 @@ _log = get_logger(__name__)
 
 
 class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
-    """The partitions of one consumer. `bind` gives it the consumer, once there is one."""
+    """The partitions of one lane's consumer. `bind` gives it the consumer, once there is one."""
 
-    def __init__(self, engine: AsyncEngine, metrics: Metrics) -> None:
+    def __init__(self, lane: Lane, engine: AsyncEngine, metrics: Metrics) -> None:
+        self._lane = lane
         self._engine = engine
         self._metrics = metrics
         self._consumer: Callable[[], AIOKafkaConsumer | None] = lambda: None
@@ -125,10 +133,13 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
 
     async def _place_once(self, partitions: Sequence[TopicPartition]) -> None:
         consumer = self.consumer
-        stored = await read_positions(self._engine, sorted({partition.topic for partition in partitions}))
         first = await consumer.beginning_offsets(list(partitions))
         last = await consumer.end_offsets(list(partitions))
         committed = {partition: await consumer.committed(partition) for partition in partitions}
+        stored = await self._stored(
+            sorted({partition.topic for partition in partitions}),
+            [(partition.topic, partition.partition) for partition in partitions if committed[partition] is not None],
+        )
         starts = {
             partition: await self._start(
                 place := (partition.topic, partition.partition),
@@ -149,6 +160,15 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
             self.applied[place] = start
         self._changed.set()
 
+    async def _stored(self, topics: Sequence[str], read_before: Sequence[Place]) -> Positions:
+        """What this lane has applied. The release before kept no lanes: its word counts where this one has read."""
+        stored = await read_positions(self._engine, self._lane, topics)
+        earlier = await read_earlier_positions(self._engine, topics)
+        adopted = {place: earlier[place] for place in read_before if place in earlier and place not in stored}
+        if adopted:
+            await adopt_positions(self._engine, self._lane, adopted)
+        return {**adopted, **stored}
+
     async def _start(self, place: Place, stored: int | None, committed: int | None, first: int, last: int) -> int:
         """The lesser of what is applied and what is committed, held against what the log still has."""
         wanted = first if stored is None else stored if committed is None else min(stored, committed)
@@ -156,7 +176,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka i
         if wanted > last:
             self._metrics.position_alarm("beyond_end")
             _log.error("position-beyond-end", topic=topic, partition=partition, position=wanted, log_end=last)
-            await rewind_positions(self._engine, {place: first})
+            await rewind_positions(self._engine, self._lane, {place: first})
             return first
         if wanted < first:
             self._metrics.position_alarm("gap")

@@ -253,7 +253,7 @@ class Lane(Generic[PayloadT]):
         try:
             marks = [(batch_id, one.written) for one in done for work in one.works for batch_id in work.batch_ids]
             with self._step("announce"):
-                await mark_announced(self._engine, marks, reached)
+                await mark_announced(self._engine, marks, (self.name, reached))
         except Exception as error:  # noqa: BLE001 - as in _hand
             self._failed("database" if fault_of(error) is Fault.PASSING else "unexpected", error)
             return

@@ -43,7 +43,7 @@ class Revoking:
         self._metrics = metrics
         self._policy = settings.rules
         self._unchecked: list[UUID] = []
-        self._inputs = {settings.topic(source.topic): source for source in settings.inputs}
+        self._inputs = settings.inputs_of(self.lane)
 
     def read(self, record: ConsumerRecord) -> Claim | Ignored:
         """The decision that `record` asks for. Raises `Rejected`."""

@@ -7,10 +7,9 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, get_args
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -21,29 +20,54 @@ from pydantic_settings import (
 
 from revoker.core.copies import check_template
 from revoker.core.policy import DEFAULT_RULES, Ends, KeepRule, Policy, Rule
-from schemas.fields import Id, Initiator, Network
-from schemas.inputs import DEFAULT_INPUTS, Input
+from revoker.settings_hooks import HookSettings
+from revoker.settings_http import (
+    Algorithm,
+    AuthSettings,
+    CheckSettings,
+    ClaimSettings,
+    CookieSettings,
+    DeviceSettings,
+    HttpSettings,
+    LogoutSettings,
+    Section,
+    is_protected,
+)
+from revoker.settings_origins import OriginSettings
+from schemas.fields import Id, Initiator
+from schemas.inputs import DEFAULT_INPUTS, Input, Lane
+from schemas.lanes import of_lane
 
-Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "EdDSA"]
+__all__ = [
+    "SHORT_NAMES",
+    "Algorithm",
+    "AuthSettings",
+    "CheckSettings",
+    "ClaimSettings",
+    "CookieSettings",
+    "DenylistSettings",
+    "DeviceSettings",
+    "GatewaySettings",
+    "HookSettings",
+    "HttpSettings",
+    "KafkaSettings",
+    "LimitSettings",
+    "LogoutSettings",
+    "OriginSettings",
+    "PolicyRule",
+    "RetentionSettings",
+    "SessionSettings",
+    "Settings",
+    "is_protected",
+]
 
 SHORT_NAMES: Final = ("AUTH_ISSUER", "AUTH_JWKS_URL", "AUTH_AUDIENCE", "HTTP_HOST", "HTTP_PORT")
 """Keys of a section that may be set with one underscore, too: REVOKER_AUTH_ISSUER."""
 
 _SECRETS = ("DATABASE_URL", "REDIS_URL", "KAFKA__PASSWORD")
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def is_protected(url: str) -> bool:
-    """Whether nobody can change on the way what comes from there."""
-    parts = urlsplit(url)
-    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class KafkaSettings(_Section):
+class KafkaSettings(Section):
     """How to reach Kafka and how our topics must be."""
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -64,7 +88,7 @@ class KafkaSettings(_Section):
     """Copies of each record; 1 is for a single broker only."""
 
 
-class SessionSettings(_Section):
+class SessionSettings(Section):
     """What is true of every session."""
 
     lifetime: timedelta = timedelta(days=30)
@@ -75,7 +99,7 @@ class SessionSettings(_Section):
     """Last-active times are written at most this often for a session."""
 
 
-class PolicyRule(_Section):
+class PolicyRule(Section):
     """`[policy.<event type>]`: what differs from the default of that type."""
 
     ends: Ends | None = None
@@ -97,7 +121,7 @@ class PolicyRule(_Section):
         return Rule(**merged | {name: value for name, value in self if value is not None})
 
 
-class GatewaySettings(_Section):
+class GatewaySettings(Section):
     """Who must have applied a revocation before it counts as enforced."""
 
     required: tuple[Id, ...] = ()
@@ -118,7 +142,7 @@ class GatewaySettings(_Section):
         return self
 
 
-class RetentionSettings(_Section):
+class RetentionSettings(Section):
     """How long what is over is kept."""
 
     ended: timedelta = timedelta(days=90)
@@ -131,95 +155,7 @@ class RetentionSettings(_Section):
     """Notifications: at least `sessions.lifetime`, so that a gateway can start from them."""
 
 
-class HttpSettings(_Section):
-    """Where `revoker serve` listens."""
-
-    host: str = "127.0.0.1"
-    """The address; put TLS in front of it."""
-    port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    """The port."""
-
-
-class AuthSettings(_Section):
-    """Who may ask: bearer JWTs of one issuer. Without it `revoker serve` answers nobody who has to prove something."""
-
-    issuer: str | None = None
-    """The `iss` of every token, exactly. Its keys are found by discovery."""
-    jwks_url: str | None = None
-    """Where its keys are, for an issuer without discovery."""
-    audience: str | None = None
-    """One of these (apart by spaces) must be in the `aud` of a token; unset: it is not looked at."""
-    algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = get_args(Algorithm)
-    """How a token may be signed. A key narrows it to what fits the key."""
-    types: tuple[str, ...] = ("at+jwt", "JWT", "")
-    """The `typ` that a token may have; an empty one: none at all."""
-    skew: Annotated[timedelta, Field(ge=timedelta(), le=timedelta(minutes=5))] = timedelta(seconds=30)
-    """How far our clock and the issuer's may be apart."""
-    refresh: Annotated[timedelta, Field(ge=timedelta(seconds=10), le=timedelta(hours=12))] = timedelta(minutes=10)
-    """How often the issuer's keys are fetched again. An unknown key id is looked for at once."""
-    allow_http: bool = False
-    """Fetch keys without TLS from another machine, too: whoever is in between can then sign tokens."""
-
-    @model_validator(mode="after")
-    def _is_safe(self) -> Self:
-        if self.jwks_url is not None and self.issuer is None:
-            raise ValueError("jwks_url needs issuer")
-        for name in ("issuer", "jwks_url"):
-            url = getattr(self, name)
-            if url is not None and not (self.allow_http or is_protected(url)):
-                raise ValueError(f"{name} must begin with https://, see allow_http")
-        return self
-
-
-class ClaimSettings(_Section):
-    """Which claims of a token mean what."""
-
-    subject: str = "sub"
-    """Whose it is."""
-    tenant: str | None = None
-    """In which tenant; unset: there is only one. Machines without it need the scope `all-tenants`."""
-    session_id: str = "sid"
-    """The session."""
-    client_id: tuple[str, ...] = ("client_id", "azp")
-    """The client; the first that is there."""
-    token_id: str = "jti"  # noqa: S105 - the name of a claim
-    """The token itself."""
-    established_at: str = "auth_time"
-    """When the person signed in."""
-    device_id: str | None = None
-    """The device."""
-    labels: dict[str, str] = Field(default_factory=dict)
-    """Labels, each with the claim that holds its value."""
-    scope: tuple[str, ...] = ("scope", "scp")
-    """What a machine may do; the first that is there."""
-
-
-class CheckSettings(_Section):
-    """`/check`, for gateways that ask a question a request."""
-
-    name: str = "check"
-    """The name of this gateway in receipts and lists."""
-    mode: Literal["strict", "best_effort"] = "best_effort"
-    """When the view is older than max_staleness: answer 503, or go on and say so."""
-    max_staleness: Annotated[timedelta, Field(gt=timedelta())] = timedelta(seconds=10)
-    """How old the view of what has ended may be."""
-    identify: Literal["token", "headers"] = "token"
-    """Who is meant: a JWT that is verified here, or headers of a proxy that has verified it and overwrites them."""
-    cookies: tuple[str, ...] = ()
-    """Cookies that may hold the JWT, where there is no Authorization header."""
-    trusted_networks: tuple[Network, ...] = ()
-    """From where `headers` are believed; nobody else is."""
-    header_prefix: str = "x-revoker-"
-    """What those headers begin with: x-revoker-subject, x-revoker-session and so on."""
-    anonymous: Literal["refuse", "pass"] = "refuse"
-    """The answer where there is nothing to check: 401 or 200."""
-    tokens: Annotated[int, Field(ge=0, le=10_000_000)] = 50_000
-    """Verified tokens that are remembered until they expire."""
-    presented: bool | None = None
-    """Publish that sessions are in use, once a minute each. Unset: where `session-activity` is ours to write."""
-
-
-class DenylistSettings(_Section):
+class DenylistSettings(Section):
     """The projection in Redis; see docs/redis.md."""
 
     cached: tuple[str, ...] = ()
@@ -234,7 +170,7 @@ class DenylistSettings(_Section):
         return self
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     """How much at once. The defaults were measured; see `make bench`."""
 
     chunk: Annotated[int, Field(ge=1, le=5_000)] = 1_000
@@ -281,6 +217,8 @@ class Settings(BaseSettings):
     """Lines for programs or for people."""
     inputs: tuple[Input, ...] = DEFAULT_INPUTS
     """What is read."""
+    hooks: tuple[HookSettings, ...] = ()
+    """Who may post what happened."""
     policy: dict[str, PolicyRule] = Field(default_factory=dict)
     """What differs from the default policy, by event type."""
     kafka: KafkaSettings = KafkaSettings()
@@ -289,19 +227,36 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     limits: LimitSettings = LimitSettings()
     denylist: DenylistSettings = DenylistSettings()
+    devices: DeviceSettings = DeviceSettings()
     http: HttpSettings = HttpSettings()
     auth: AuthSettings = AuthSettings()
     claims: ClaimSettings = ClaimSettings()
     check: CheckSettings = CheckSettings()
+    cookies: tuple[CookieSettings, ...] = ()
+    """Cookies that people are signed in by."""
+    logout: LogoutSettings = LogoutSettings()
+    origins: tuple[OriginSettings, ...] = ()
+    """Where sessions live."""
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
         unknown = self.policy.keys() - DEFAULT_RULES.keys()
         if unknown:
             raise ValueError(f"[policy]: no such event type: {', '.join(sorted(unknown))}")
-        topics = [source.topic for source in self.inputs]
-        if len(set(topics)) != len(topics):
-            raise ValueError("[[inputs]]: a topic is named twice")
+        lanes = {(source.topic, source.lane) for source in self.inputs}
+        if len(lanes) != len(self.inputs):
+            raise ValueError("[[inputs]]: a topic is named twice in one lane")
+        if len({(source.topic, source.format) for source in self.inputs}) != len({topic for topic, _ in lanes}):
+            raise ValueError("[[inputs]]: a topic has one format, in whatever lane")
+        hooks = [hook.name for hook in self.hooks]
+        if len(set(hooks)) != len(hooks):
+            raise ValueError("[[hooks]]: a name is given twice")
+        cookies = [(one.name, one.domain, one.path) for one in self.cookies]
+        if len(set(cookies)) != len(cookies):
+            raise ValueError("[[cookies]]: a cookie is named twice, with the same domain and path")
+        origins = [origin.name for origin in self.origins]
+        if len(set(origins)) != len(origins):
+            raise ValueError("[[origins]]: a name is given twice")
         if self.retention.ended < self.retention.inputs + timedelta(days=1):
             raise ValueError("[retention] ended must exceed inputs by a day: a redelivery needs the rows that it ended")
         if self.retention.session_ended < self.sessions.lifetime:
@@ -320,6 +275,10 @@ class Settings(BaseSettings):
     def topic(self, name: str) -> str:
         """`name` as the brokers know it."""
         return f"{self.topic_prefix}{name}"
+
+    def inputs_of(self, lane: Lane) -> dict[str, Input]:
+        """What that lane reads, by topic as the brokers know it."""
+        return {self.topic(source.topic): source for source in of_lane(self.inputs, lane)}
 
     @classmethod
     def settings_customise_sources(

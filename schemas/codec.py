@@ -6,6 +6,8 @@ a publisher's own are values, too: of a place only the parts that we named are r
 
 An event that pydantic takes at once is the fast path. One that it refuses gets a second look, because CloudEvents
 allows two spellings that the models do not: null for absent, and a type behind a reverse-DNS prefix.
+
+A record of an identity platform is translated first (`schemas.formats`), and then judged by the same models.
 """
 
 import fnmatch
@@ -19,14 +21,19 @@ from pydantic_core import from_json, to_json
 
 from schemas.cloudevent import CONTENT_TYPE, CloudEvent
 from schemas.fields import MAX_ID_BYTES, Message
+from schemas.formats import registry
+from schemas.formats.native import Native, UnknownRecordError
 from schemas.gateway_receipts import GatewayReceipt
 from schemas.identity_events import IdentityEvent
-from schemas.inputs import Input
+from schemas.inputs import Format, Input, Publisher
 from schemas.revocation_orders import HoldOrdered, RevocationOrder, RevocationOrdered
 from schemas.session_activity import SessionActivity
 
 MAX_BYTES: Final = 64_000
 """The largest event that is read. Thousands of `keep` ids are refused by count long before."""
+
+MAX_FOREIGN_BYTES: Final = 1_000_000
+"""The largest record of a platform that is read: theirs hold whole realms."""
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -48,6 +55,11 @@ class Reason(StrEnum):
     INVALID = "invalid"
     TOO_OLD = "older-than-max-lifetime"
     REFUSED_BY_DATABASE = "refused-by-database"
+    ORIGIN_GAVE_UP = "origin-gave-up"
+
+
+UNTOLD: Final = frozenset({Reason.EMPTY, Reason.TOO_LARGE, Reason.NOT_JSON, Reason.BAD_HEADER, Reason.UNKNOWN_TYPE})
+"""The reasons that leave open what a record was about: of a topic that two lanes read, one of them sets it aside."""
 
 
 class Rejected(Exception):  # noqa: N818 - the field's word, as DESIGN says it
@@ -100,6 +112,8 @@ def decode(
 
     Raises `Rejected`, and nothing else, for whatever bytes and headers.
     """
+    if source.format is not Format.CLOUDEVENTS:
+        return _foreign(vocabulary, source, value)
     if value and len(value) > MAX_BYTES:
         raise Rejected(Reason.TOO_LARGE, f"{len(value)} bytes, {MAX_BYTES} are read")
     if headers and _is_binary(headers):
@@ -117,6 +131,57 @@ def decode(
     return _second_look(vocabulary, source, value, refusal)
 
 
+def _foreign(vocabulary: Vocabulary[EventT], source: Input, value: bytes | None) -> EventT | Ignored:
+    """A platform's record. What it says is meant for one lane, or for none: `Ignored` in all others."""
+    if not value:
+        raise Rejected(Reason.EMPTY)
+    if len(value) > MAX_FOREIGN_BYTES:
+        raise Rejected(Reason.TOO_LARGE, f"{len(value)} bytes, {MAX_FOREIGN_BYTES} are read")
+    told = translated(source, value, vocabulary.types)
+    if isinstance(told, Ignored):
+        return told
+    translation = to_json(told)
+    try:
+        event = vocabulary.adapter.validate_json(translation)
+    except ValidationError as error:
+        raise _rejected(error) from None
+    return _as_allowed(event, source, translation)
+
+
+def translated(
+    source: Publisher, value: bytes, types: frozenset[str] = IDENTITY.types | ACTIVITY.types
+) -> dict[str, Any] | Ignored:
+    """What a platform's record says, as an event of one of `types` that no model has judged yet. Raises `Rejected`."""
+    try:
+        record = from_json(value, allow_inf_nan=False)
+    except ValueError:
+        raise Rejected(Reason.NOT_JSON, "holds no JSON, or a number that JSON does not know") from None
+    if not isinstance(record, dict):
+        raise Rejected(Reason.INVALID, "event: is no object")
+    try:
+        native = registry.TRANSLATORS[source.format](record)
+    except UnknownRecordError as error:
+        if error.name is not None and skips(source, error.name):
+            return Ignored(_shown(error.name))
+        raise Rejected(Reason.UNKNOWN_TYPE, str(error)) from None
+    if native.meaning is None or skips(source, native.name):
+        return Ignored(_shown(native.name))
+    if native.meaning.type not in types:
+        return Ignored(native.meaning.type)
+    tenant = _tenant_of(source, native)
+    speaker = source.source or registry.spokesman(source.format, native)
+    return registry.as_event(native, native.meaning, source=speaker, tenant=tenant)
+
+
+def _tenant_of(source: Publisher, native: Native) -> str:
+    if not source.realms:
+        return source.tenant or ""
+    tenant = next((source.realms[realm] for realm in native.realms if realm in source.realms), None)
+    if tenant is None:
+        raise Rejected(Reason.WRONG_TENANT, "realm: none that is read here")
+    return tenant
+
+
 def _second_look(vocabulary: Vocabulary[EventT], source: Input, value: bytes, refusal: Rejected) -> EventT | Ignored:
     """What was refused as it stands: skipped by pattern, unknown, otherwise spelled, or as invalid as it looked."""
     if refusal.reason is Reason.NOT_JSON:
@@ -127,7 +192,7 @@ def _second_look(vocabulary: Vocabulary[EventT], source: Input, value: bytes, re
     name = tree.get("type")
     if not isinstance(name, str):
         raise Rejected(Reason.INVALID, "type: is absent, or is not text")
-    if _ignored(source, name):
+    if skips(source, name):
         return Ignored(_shown(name))
     bare = name.rpartition(".")[2]
     if bare not in vocabulary.types:
@@ -161,7 +226,7 @@ def _refuse_non_numbers(value: bytes) -> None:
 
 def _as_allowed(event: EventT, source: Input, value: bytes) -> EventT | Ignored:
     name: str = event.type  # type: ignore[attr-defined]  # every member of a vocabulary has a literal type
-    if source.ignore and _ignored(source, name):
+    if source.ignore and skips(source, name):
         return Ignored(name)
     if source.types and name not in source.types:
         raise Rejected(Reason.TYPE_NOT_ALLOWED, f"{name} on {source.topic}")
@@ -172,7 +237,8 @@ def _as_allowed(event: EventT, source: Input, value: bytes) -> EventT | Ignored:
     return event if source.tenant is None else _of_tenant(event, source.tenant, source.topic)
 
 
-def _ignored(source: Input, name: str) -> bool:
+def skips(source: Publisher, name: str) -> bool:
+    """Whether events of that name, ours or a platform's, are none of our business."""
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in source.ignore)
 
 

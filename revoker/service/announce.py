@@ -32,7 +32,7 @@ async def announce_again(engine: AsyncEngine, announcer: Announcer, batch_ids: S
     for batch_id in batch_ids:
         notices = await batches.derive(engine, [batch_id])
         written = await announcer.announce(notices)
-        await batches.mark_announced(engine, [(batch_id, written)], {})
+        await batches.mark_announced(engine, [(batch_id, written)])
         told += len(notices)
     return told
 

@@ -21,6 +21,7 @@ from revoker.service.topics import Level, duration
 from revoker.settings import Settings
 from revoker.storage import migrate, reading
 from schemas.codec import Reason
+from schemas.inputs import Lane
 
 _LOCKS: Final = 256
 _SERVER: Final = 17
@@ -250,16 +251,20 @@ async def _projection(client: Redis) -> Finding:
 
 
 async def _inputs(settings: Settings) -> AsyncIterator[Finding]:
-    names = [settings.topic(source.topic) for source in settings.inputs]
+    lanes: dict[str, list[Lane]] = {}
+    for source in settings.inputs:
+        lanes.setdefault(settings.topic(source.topic), []).append(source.lane)
     async with reach.postgres(settings) as engine:
-        positions = await reading.positions_of(engine, names)
-        for name in names:
+        positions = await reading.positions_of(engine, list(lanes))
+        for topic, readers in lanes.items():
             with suppress(ConfigurationError):  # A missing topic is a finding of its own already.
-                async with records.opened(settings, name) as log:
+                async with records.opened(settings, topic) as log:
                     first, end = log.first, log.end
-                applied = {number: positions.get((name, number)) for number in end}
-                for finding in judge_input(name, applied, first=first, end=end):
-                    yield finding
+                for lane in readers:
+                    applied = {number: positions.get((lane.value, topic, number)) for number in end}
+                    name = topic if len(readers) == 1 else f"{topic} ({lane.value})"
+                    for finding in judge_input(name, applied, first=first, end=end):
+                        yield finding
 
 
 def judge_input(

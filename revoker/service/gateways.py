@@ -18,12 +18,14 @@ from revoker.core.receipts import Incarnation, Left
 from revoker.core.revocation import Revocation
 from revoker.service.receipts import rules_of
 from revoker.settings import Settings
-from revoker.storage import enforcing, reading
+from revoker.storage import enforcing, reading, visits
 from revoker.storage.enforcing import Effect, Participant
 from revoker.storage.reading import RevocationFound
+from revoker.storage.visits import LastServed
 from schemas.topics import Topic
 
 _NEVER: Final = Reading(until=datetime.fromtimestamp(0, UTC), steady_since=datetime.fromtimestamp(0, UTC))
+SHOWN_SERVED: Final = 20
 _STALE_AFTER: Final = timedelta(seconds=10)
 _SETTLED_AFTER: Final = timedelta(seconds=10)
 """By then somebody has looked again where session-ended ends."""
@@ -101,6 +103,8 @@ class Enforcement:
     missing: Sequence[str]
     instances: Sequence[AtInstance]
     read_until: datetime | None
+    served: Sequence[LastServed] = ()
+    """Sessions that it ended and that were in use after it was enforced: somebody contradicts its receipts."""
 
     @property
     def waiting_for(self) -> Sequence[AtInstance]:
@@ -198,12 +202,27 @@ async def enforcement_of(engine: AsyncEngine, settings: Settings, found: Revocat
         instances = [replace(one, effect=effects.get(one.id)) for one in instances]
     known = {one.id for one in instances}
     instances += [_later(everybody[id_], effect) for id_, effect in effects.items() if id_ in everybody.keys() - known]
+    enforced_at = told.enforced_at if told and stage is Stage.ENFORCED else None
     return Enforcement(
         stage=stage,
-        enforced_at=told.enforced_at if told and stage is Stage.ENFORCED else None,
+        enforced_at=enforced_at,
         missing=missing,
         instances=sorted(instances, key=lambda one: (not one.is_waited_for, one.gateway, one.instance)),
         read_until=read.until if read else None,
+        served=await _served(engine, found.revocation, enforced_at + rules.drift) if enforced_at else (),
+    )
+
+
+async def _served(engine: AsyncEngine, revocation: Revocation, since: datetime) -> Sequence[LastServed]:
+    selector = revocation.selector
+    return await visits.served_since(
+        engine,
+        revocation.id,
+        tenant=selector.tenant or "",
+        subject=selector.subject,
+        session_ids=selector.session_ids,
+        since=since,
+        limit=SHOWN_SERVED,
     )
 
 

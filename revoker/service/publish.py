@@ -8,10 +8,10 @@ import asyncio
 import fnmatch
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -24,17 +24,9 @@ from revoker.storage import reading
 from revoker.storage.reading import RevocationFound, SessionFound
 from schemas import codec
 from schemas.codec import Ignored, Rejected
-from schemas.fields import Initiator, Reasons
-from schemas.identity_events import (
-    BecauseKeeping,
-    IdentityEvent,
-    LoggedOut,
-    LoggedOutEverywhere,
-    SessionNamed,
-    SessionRevoked,
-    SessionsNamed,
-)
-from schemas.inputs import Input, Lane, Mode
+from schemas.fields import Initiator
+from schemas.identity_events import IdentityEvent
+from schemas.inputs import Format, Input, Lane, Mode
 
 SOURCE: Final = "revoker-cli"
 SHOWN_SESSIONS: Final = 1_000
@@ -75,6 +67,22 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """An event of the revocation lane, before it is known which input takes it."""
+
+    type: str
+    subject: str | None
+    tenant: str | None
+    """None: that of the input."""
+    data: Mapping[str, Any]
+    event_id: str
+    source: str
+    """Where the input is bound to none."""
+    time: datetime | None = None
+    """When it happened; absent: when Kafka takes it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """An event that the consumers will take."""
 
@@ -88,6 +96,11 @@ class Prepared:
     def revocation_id(self) -> uuid.UUID:
         """The id that it will be stored under."""
         return self.decision.revocation.id
+
+    @property
+    def key(self) -> bytes:
+        """Of its record: the subject."""
+        return (self.event.subject or "").encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,16 +140,36 @@ def tenant_of(settings: Settings, given: str | None) -> str:
 def prepare(settings: Settings, request: Request, event_id: str, now: datetime) -> Prepared:
     """The event that `request` asks for, on the first input that takes it. Raises `MisusedError` and such."""
     type_ = request.type
-    source = _input_for(settings, request, type_)
-    event = _event(request, type_, event_id, source)
+    data: dict[str, Any] = {"initiator": Initiator.ADMIN}
+    if request.reason:
+        data["reason_user"] = {"en": request.reason}
+    if type_ == "logged-out":
+        data |= {"session_id": request.session_ids[0], "client_id": request.client_id}
+    elif type_ == "session-revoked":
+        data["session_ids"] = request.session_ids
+    elif request.keep:
+        data["keep"] = request.keep
+    wanted = Wanted(
+        type=type_,
+        subject=request.subject,
+        tenant=request.tenant,
+        data=data,
+        event_id=event_id,
+        source=SOURCE,
+    )
+    return prepare_event(settings, wanted, now)
 
-    value = codec.encode(event)
+
+def prepare_event(settings: Settings, wanted: Wanted, now: datetime) -> Prepared:
+    """`wanted` on the first input that takes it. Raises `MisusedError`; `ConfigurationError` where no input does."""
+    source = _input_for(settings, wanted)
+    value = codec.encode(_event(wanted, source))
     try:
         read = codec.decode(codec.IDENTITY, source, value)
     except Rejected as error:
         raise MisusedError(f"the consumers would set this aside: {error}") from error
     if isinstance(read, Ignored):
-        raise ConfigurationError(f"input {source.topic} ignores {type_}")
+        raise ConfigurationError(f"input {source.topic} ignores {wanted.type}")
     return Prepared(
         source=source,
         topic=settings.topic(source.topic),
@@ -146,47 +179,42 @@ def prepare(settings: Settings, request: Request, event_id: str, now: datetime) 
     )
 
 
-def _input_for(settings: Settings, request: Request, type_: str) -> Input:
+def _input_for(settings: Settings, wanted: Wanted) -> Input:
     fitting = [
         source
         for source in settings.inputs
         if source.lane is Lane.REVOCATION
-        and (not source.types or type_ in source.types)
-        and not any(fnmatch.fnmatchcase(type_, pattern) for pattern in source.ignore)
-        and (source.tenant is None or request.tenant in {None, source.tenant})
+        and source.format is Format.CLOUDEVENTS
+        and (not source.types or wanted.type in source.types)
+        and not any(fnmatch.fnmatchcase(wanted.type, pattern) for pattern in source.ignore)
+        and (source.tenant is None or wanted.tenant in {None, source.tenant})
     ]
     acting = [source for source in fitting if source.mode is Mode.ENFORCE]
     if not fitting:
-        whose = "" if request.tenant is None else f" of tenant {request.tenant!r}"
-        raise ConfigurationError(f"no [[inputs]] of the revocation lane takes {type_}{whose}")
+        whose = "" if wanted.tenant is None else f" of tenant {wanted.tenant!r}"
+        raise ConfigurationError(f"no [[inputs]] of the revocation lane takes {wanted.type}{whose}")
     return (acting or fitting)[0]
 
 
-def _event(request: Request, type_: str, event_id: str, source: Input) -> IdentityEvent:
-    envelope = {
+def _event(wanted: Wanted, source: Input) -> IdentityEvent:
+    event: dict[str, Any] = {
         "specversion": "1.0",
-        "id": event_id,
-        "source": source.source or SOURCE,
-        "type": type_,
-        "subject": request.subject,
-        "tenant": request.tenant if request.tenant is not None else source.tenant or "",
+        "id": wanted.event_id,
+        "source": source.source or wanted.source,
+        "type": wanted.type,
+        "tenant": wanted.tenant if wanted.tenant is not None else source.tenant or "",
+        "data": wanted.data,
     }
-    why: dict[str, Initiator | Reasons] = {"initiator": Initiator.ADMIN}
-    if request.reason:
-        why["reason_user"] = {"en": request.reason}
+    if wanted.subject is not None:
+        event["subject"] = wanted.subject
+    if wanted.time is not None:
+        event["time"] = wanted.time
     try:
-        if type_ == "logged-out":
-            (session_id,) = request.session_ids
-            named = SessionNamed.model_validate(why | {"session_id": session_id, "client_id": request.client_id})
-            return LoggedOut.model_validate(envelope | {"data": named})
-        if type_ == "session-revoked":
-            chosen = SessionsNamed.model_validate(why | {"session_ids": request.session_ids})
-            return SessionRevoked.model_validate(envelope | {"data": chosen})
-        sparing = BecauseKeeping.model_validate(why | ({"keep": request.keep} if request.keep else {}))
-        return LoggedOutEverywhere.model_validate(envelope | {"data": sparing})
+        return codec.IDENTITY.adapter.validate_python(event)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
+        # Before the field stands the type, by which the model was chosen.
+        place = ".".join(str(part) for part in first["loc"][1:] if part != "data")
         raise MisusedError(f"{place}: {first['msg']}") from error
 
 
@@ -204,8 +232,7 @@ async def publish(settings: Settings, prepared: Prepared) -> Placed:
     async with reach.producer(settings) as producer:
         began = time.monotonic()
         async with asyncio.timeout(settings.limits.publish_timeout.total_seconds()):
-            key = (prepared.event.subject or "").encode()
-            written = await producer.send_and_wait(prepared.topic, prepared.value, key=key)
+            written = await producer.send_and_wait(prepared.topic, prepared.value, key=prepared.key)
         return Placed(partition=written.partition, offset=written.offset, began=began)
 
 
@@ -231,16 +258,25 @@ async def prove(settings: Settings, prepared: Prepared, placed: Placed, seconds:
 async def _look(
     settings: Settings, prepared: Prepared, deadline: float
 ) -> tuple[RevocationFound | None, Sequence[SessionFound]]:
-    """Looks until it is proven or the time is over; at least once."""
-    pause, longest = _POLL_SECONDS
+    async def is_announced(found: RevocationFound) -> bool:
+        return found.announced_at is not None
+
     async with reach.postgres(settings) as engine:
-        while True:
-            found = await reading.revocation(engine, prepared.revocation_id)
-            left = deadline - time.monotonic()
-            if left <= 0 or (found is not None and found.announced_at is not None):
-                break
-            await asyncio.sleep(min(pause, left))
-            pause = min(pause * 1.5, longest)
+        found = await look(engine, prepared.revocation_id, deadline, is_announced)
         if found is None or not found.revocation.enforced:
             return found, ()
         return found, await reading.ended_by(engine, found, lifetime=settings.sessions.lifetime, limit=SHOWN_SESSIONS)
+
+
+async def look(
+    engine: AsyncEngine, id_: uuid.UUID, deadline: float, is_enough: Callable[[RevocationFound], Awaitable[bool]]
+) -> RevocationFound | None:
+    """The revocation once it is enough, or as it is when the time (monotonic) is over; looks at least once."""
+    pause, longest = _POLL_SECONDS
+    while True:
+        found = await reading.revocation(engine, id_)
+        left = deadline - time.monotonic()
+        if left <= 0 or (found is not None and await is_enough(found)):
+            return found
+        await asyncio.sleep(min(pause, left))
+        pause = min(pause * 1.5, longest)

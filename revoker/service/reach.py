@@ -18,6 +18,7 @@ from aiokafka.errors import (
 )
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from revoker.errors import ConfigurationError, UnavailableError
@@ -45,12 +46,18 @@ _WRONG: Final = {
 @asynccontextmanager
 async def postgres(settings: Settings) -> AsyncIterator[AsyncEngine]:
     """An engine for people's statements. Raises `UnavailableError` or `ConfigurationError`."""
-    with _database_errors(settings):
-        engine = database.reader(settings)
+    opened = engine(settings)
+    with database_errors(settings):
         try:
-            yield engine
+            yield opened
         finally:
-            await engine.dispose()
+            await opened.dispose()
+
+
+def engine(settings: Settings) -> AsyncEngine:
+    """The same for whoever closes it. Connects when it is used. Raises `ConfigurationError`."""
+    with database_errors(settings):
+        return database.reader(settings)
 
 
 @asynccontextmanager
@@ -115,7 +122,8 @@ def kafka_errors(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def _database_errors(settings: Settings) -> Iterator[None]:
+def database_errors(settings: Settings) -> Iterator[None]:
+    """PostgreSQL's own failures inside as ours."""
     try:
         yield
     except ArgumentError as error:
@@ -130,6 +138,8 @@ def _database_errors(settings: Settings) -> Iterator[None]:
         if fault_of(error) is Fault.PASSING:
             raise UnavailableError(f"{_where(settings)} cannot be used now ({state or 'connection lost'})") from error
         raise
+    except PoolTimeoutError as error:
+        raise UnavailableError("PostgreSQL is too slow for all who ask") from error
     except (ConnectionError, TimeoutError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise

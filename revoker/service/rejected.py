@@ -3,26 +3,31 @@
 A replay republishes the original bytes, key and headers, to the original partition, so that the neighbours of a key
 stay in order. It goes to topics that the service reads and to no other: the headers that say where a record came from
 are as trustworthy as whoever may write to `rejected-events`. Doing it twice changes nothing: events are known by id.
+A notification that an origin did not take goes out once more on `session-ended`, for all who read it, if it still lies
+there word for word: so nobody can slip one in. Whoever had it already knows its id; the origin gets another chance.
 An event without a time of its own happens, for us, when Kafka takes it: replayed, that is the time of the replay.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from pydantic_core import from_json
 
 from revoker.logs import mask_text
 from revoker.service import reach, records
+from revoker.service.records import Log
 from revoker.settings import Settings
 from schemas.topics import REJECTED_HEADERS, TOPICS, Direction, Topic
 
 _OURS: Final = "revoker-"
+_TYPES: Final = ("type", "eventType", "resourceType", "action")
+"""Where events, ours or those of platforms, say what they are."""
 _AT_ONCE: Final = 200
 
 
@@ -54,8 +59,9 @@ class RejectedRecord:
             return preview(claimed, 80)
         with suppress(ValueError):
             event = from_json(self.value or b"")
-            if isinstance(event, dict) and isinstance(event.get("type"), str):
-                return preview(event["type"].encode("utf-8", "replace"), 80)
+            named = [event[name] for name in _TYPES if name in event] if isinstance(event, dict) else []
+            if named and isinstance(named[0], str):
+                return preview(named[0].encode("utf-8", "replace"), 80)
         return None
 
 
@@ -93,13 +99,16 @@ async def chosen(settings: Settings, choose: Callable[[RejectedRecord], bool]) -
 
 async def replay(settings: Settings, choose: Callable[[RejectedRecord], bool], *, dry_run: bool = False) -> Replayed:
     """Sends the chosen ones once more; what is set aside meanwhile is not among them."""
-    known = _readable(settings)
+    known, feed = _readable(settings), settings.topic(Topic.SESSION_ENDED)
     sent: Counter[str] = Counter()
     unknown = 0
-    async with reach.producer(settings) as producer:
+    async with reach.producer(settings) as producer, AsyncExitStack() as stack:
+        announced: Log | None = None
         waiting: list[asyncio.Future[Any]] = []
         async for record in chosen(settings, choose):
-            if record.topic not in known:
+            if record.topic == feed and announced is None:
+                announced = await stack.enter_async_context(records.opened(settings, feed))
+            if record.topic not in known and not (announced and await _is_announced(announced, record)):
                 unknown += 1
                 continue
             sent[record.reason] += 1
@@ -122,6 +131,20 @@ async def _send(producer: AIOKafkaProducer, record: RejectedRecord) -> asyncio.F
         record.topic, value, key=record.key, partition=partition, headers=record.headers
     )
     return future
+
+
+async def _is_announced(log: Log, record: RejectedRecord) -> bool:
+    """Whether it is a notification of ours, which still lies where its headers say."""
+    number, offset = record.topic_partition, record.topic_offset
+    if record.topic != log.topic or number is None or offset is None:
+        return False
+    if not log.first.get(number, 0) <= offset < log.end.get(number, 0):
+        return False
+    place = TopicPartition(log.topic, number)
+    log.consumer.assign([place])
+    log.consumer.seek(place, offset)
+    found = await log.consumer.getone(place)
+    return (found.offset, found.key, found.value) == (offset, record.key, record.value)
 
 
 def _readable(settings: Settings) -> frozenset[str]:

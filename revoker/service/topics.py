@@ -21,7 +21,7 @@ from revoker.errors import ConfigurationError
 from revoker.logs import get_logger
 from revoker.service import reach
 from revoker.settings import Settings
-from schemas.inputs import Lane
+from schemas.inputs import Format
 from schemas.topics import MAX_REJECTED_BYTES, TOPICS, Topic
 
 log = get_logger(__name__)
@@ -110,7 +110,7 @@ class Described:
 
 def wanted(settings: Settings) -> list[Wanted]:
     """Every topic of ours, and every input. A default input that `[[inputs]]` does not name is not used: left out."""
-    inputs = [source.topic for source in settings.inputs]
+    inputs = list(dict.fromkeys(source.topic for source in settings.inputs))
     unused = {Topic.IDENTITY_EVENTS.value, Topic.SESSION_ACTIVITY.value} - set(inputs)
     ours = [topic.value for topic in TOPICS if topic.value not in unused]
     return [_wanted(settings, name, inputs) for name in [*ours, *(name for name in inputs if name not in ours)]]
@@ -331,13 +331,13 @@ def duration(length: timedelta) -> str:
 
 def acls(settings: Settings) -> dict[str, list[str]]:
     """By role, the commands of Kafka's own tool that allow what the role needs and nothing else."""
-    inputs = [settings.topic(source.topic) for source in settings.inputs]
+    inputs = list(dict.fromkeys(settings.topic(source.topic) for source in settings.inputs))
     reads = [*inputs, settings.topic(Topic.REVOCATION_ORDERS)]
     ended, beats = settings.topic(Topic.SESSION_ENDED), settings.topic(Topic.HEARTBEATS)
     rejected, receipts = settings.topic(Topic.REJECTED_EVENTS), settings.topic(Topic.GATEWAY_RECEIPTS)
     manages = ("Create",) if settings.kafka.manage_topics else ()
-    activity = [settings.topic(source.topic) for source in settings.inputs if source.lane is Lane.REGISTRATION]
-    presented = [] if settings.check.presented is False else activity
+    ours = [source.topic for source in settings.inputs if source.format is Format.CLOUDEVENTS]
+    writes = [*dict.fromkeys(settings.topic(name) for name in ours), *([rejected] if settings.hooks else [])]
 
     def allow(principal: str, operations: Iterable[str], kind: str, name: str, *more: str) -> str:
         words = ["kafka-acls", "--bootstrap-server", settings.kafka_bootstrap_servers, "--add"]
@@ -363,7 +363,7 @@ def acls(settings: Settings) -> dict[str, list[str]]:
         ],
         "serve": [
             *(allow("serve", ("Read", "Describe"), "--topic", name) for name in (ended, beats)),
-            *(allow("serve", ("Write", "Describe"), "--topic", name) for name in (receipts, *presented)),
+            *(allow("serve", ("Write", "Describe"), "--topic", name) for name in (receipts, *writes)),
         ],
         "operator": [
             *(allow("operator", ("Read", "Write", "Describe", "DescribeConfigs"), "--topic", name) for name in inputs),

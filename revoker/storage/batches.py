@@ -17,6 +17,7 @@ from revoker.core.notices import EndedSession, EndedToken, Notice
 from revoker.core.revocation import Revocation, Selector
 from revoker.storage.columns import fetch, jsonb
 from revoker.storage.positions import Positions, move_positions
+from schemas.inputs import Lane
 
 COLUMNS: Final = """
     r.id, r.any_tenant, r.tenant, r.subject, r.session_ids, r.token_id, r.client_id, r.key_id, r.device_id,
@@ -194,9 +195,11 @@ def late_from(entry: Any) -> Late:  # noqa: ANN401 - a decoded JSON tree
 
 
 async def mark_announced(
-    engine: AsyncEngine, announced: Sequence[tuple[uuid.UUID, Mapping[int, int]]], applied: Positions
+    engine: AsyncEngine,
+    announced: Sequence[tuple[uuid.UUID, Mapping[int, int]]],
+    applied: tuple[Lane, Positions] | None = None,
 ) -> None:
-    """Stores where each batch was announced (partition to highest offset), and moves the input positions."""
+    """Stores where each batch was announced (partition to highest offset), and moves the positions of a lane."""
     if not announced and not applied:
         return
     ids = [batch_id for batch_id, _ in announced]
@@ -205,7 +208,8 @@ async def mark_announced(
         await connection.exec_driver_sql("set local synchronous_commit = off")
         if announced:
             await connection.exec_driver_sql(_ANNOUNCED, (ids, positions))
-        await move_positions(connection, applied)
+        if applied is not None:
+            await move_positions(connection, *applied)
 
 
 @asynccontextmanager

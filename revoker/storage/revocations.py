@@ -28,6 +28,7 @@ from revoker.storage.columns import driver, fetch, joined, jsonb, listed, texts
 from revoker.storage.ending import Applied, end, home
 from revoker.storage.positions import Positions, move_positions
 from schemas.fields import wire_time
+from schemas.inputs import Lane
 
 __all__ = ["Applied", "Outcome", "apply", "conflicting"]
 
@@ -134,7 +135,7 @@ async def _apply(
         await end(connection, applied, now)
         announces = any(a.revocation.enforced and not a.redundant for a in applied)
         recorded = await _record(connection, applied, now, announces=announces) if applied else None
-        await move_positions(connection, positions())
+        await move_positions(connection, Lane.REVOCATION, positions())
     return Outcome(
         batch_id=recorded if announces else None,
         recorded=recorded,

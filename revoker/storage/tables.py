@@ -180,8 +180,20 @@ class BatchRow(SQLModel, table=True):
     proof_id: UUID | None = None
 
 
-class InputPositionRow(SQLModel, table=True):
+class LanePositionRow(SQLModel, table=True):
     """The next offset to apply, moved in the transaction that applies: a restored database rewinds itself."""
+
+    __tablename__ = "lane_positions"
+
+    lane: str = Field(sa_column=_text(key=True))
+    topic: str = Field(sa_column=_text(key=True))
+    partition: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    next_offset: int = Field(sa_column=Column(BigInteger, nullable=False))
+    moved_at: datetime = Field(sa_column=_instant(null=False))
+
+
+class InputPositionRow(SQLModel, table=True):
+    """The same before a topic could be read by two lanes: what the release before writes, and this one takes over."""
 
     __tablename__ = "input_positions"
 

@@ -13,7 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from revoker.core.policy import Decision
 from revoker.storage import batches, revocations, sessions
-from revoker.storage.positions import Positions, read_positions, rewind_positions
+from revoker.storage.positions import (
+    Positions,
+    adopt_positions,
+    read_earlier_positions,
+    read_positions,
+    rewind_positions,
+)
+from schemas.inputs import Lane
 from schemas.session_activity import SessionActivity
 from tests import factories
 from tests.stored import announced, apply, bodies, execute, live, live_tokens, register, rows
@@ -203,7 +210,7 @@ async def test_a_duplicate_of_an_unannounced_batch_names_the_batch(engine: Async
     assert first.batch_id is not None
     assert (await apply(engine, *decisions())).unannounced == {first.batch_id}
 
-    await batches.mark_announced(engine, [(first.batch_id, {0: 7})], {})
+    await batches.mark_announced(engine, [(first.batch_id, {0: 7})])
 
     assert (await apply(engine, *decisions())).unannounced == frozenset()
 
@@ -297,7 +304,7 @@ async def test_what_was_announced_keeps_no_copy_of_its_late_rows(engine: AsyncEn
     assert await batches.stale(reader, timedelta(hours=-1)) != []
 
     stale = await batches.stale(reader, timedelta(hours=-1))
-    await batches.mark_announced(engine, [(batch_id, {0: 3, 1: 4}) for batch_id in stale], {})
+    await batches.mark_announced(engine, [(batch_id, {0: 3, 1: 4}) for batch_id in stale])
 
     assert await batches.stale(reader, timedelta(hours=-1)) == []
     assert await rows(engine, "select distinct late, positions from batches") == [(None, {"0": 3, "1": 4})]
@@ -307,20 +314,41 @@ async def test_what_was_announced_keeps_no_copy_of_its_late_rows(engine: AsyncEn
 
 
 async def test_positions_move_with_the_data_and_never_back(engine: AsyncEngine, reader: AsyncEngine) -> None:
-    async def stored() -> Positions:
-        return await read_positions(reader, ["a", "b"])
+    async def stored(lane: Lane = Lane.REVOCATION) -> Positions:
+        return await read_positions(reader, lane, ["a", "b"])
 
     await apply(engine, factories.decision(), positions={("a", 0): 5, ("a", 1): 2})
     assert await stored() == {("a", 0): 5, ("a", 1): 2}
 
-    await register(engine, factories.established(), positions={("a", 0): 3, ("b", 0): 9, ("c", 0): 1})
+    await apply(engine, factories.decision(), positions={("a", 0): 3, ("b", 0): 9, ("c", 0): 1})
     assert await stored() == {("a", 0): 5, ("a", 1): 2, ("b", 0): 9}
 
-    await batches.mark_announced(engine, [], {("a", 1): 7, ("b", 0): 8})
+    await batches.mark_announced(engine, [], (Lane.REVOCATION, {("a", 1): 7, ("b", 0): 8}))
     assert await stored() == {("a", 0): 5, ("a", 1): 7, ("b", 0): 9}
 
-    await rewind_positions(engine, {("a", 0): 0})
+    await rewind_positions(engine, Lane.REVOCATION, {("a", 0): 0})
     assert await stored() == {("a", 0): 0, ("a", 1): 7, ("b", 0): 9}
+    assert await stored(Lane.REGISTRATION) == {}
+
+
+async def test_each_lane_has_positions_of_its_own(engine: AsyncEngine, reader: AsyncEngine) -> None:
+    await apply(engine, factories.decision(), positions={("a", 0): 5})
+    await register(engine, factories.established(), positions={("a", 0): 2})
+    await rewind_positions(engine, Lane.REVOCATION, {("a", 0): 1})
+
+    assert await read_positions(reader, Lane.REVOCATION, ["a"]) == {("a", 0): 1}
+    assert await read_positions(reader, Lane.REGISTRATION, ["a"]) == {("a", 0): 2}
+
+
+async def test_what_the_release_before_had_applied_is_taken_over_once(engine: AsyncEngine, reader: AsyncEngine) -> None:
+    await execute(engine, "insert into input_positions values ('a', 0, 7, now()), ('a', 1, 3, now())")
+    earlier = await read_earlier_positions(reader, ["a", "b"])
+    assert earlier == {("a", 0): 7, ("a", 1): 3}
+
+    await apply(engine, factories.decision(), positions={("a", 0): 9})
+    await adopt_positions(engine, Lane.REVOCATION, earlier)
+
+    assert await read_positions(reader, Lane.REVOCATION, ["a"]) == {("a", 0): 9, ("a", 1): 3}
 
 
 async def test_a_transaction_that_fails_moves_nothing_and_ends_nothing(
@@ -340,7 +368,7 @@ async def test_a_transaction_that_fails_moves_nothing_and_ends_nothing(
         await register(engine, factories.established("s-2"), positions={("a", 0): 5})
 
     assert await everything(engine) == before
-    assert await read_positions(reader, ["a"]) == {}
+    assert await read_positions(reader, Lane.REVOCATION, ["a"]) == {}
 
 
 async def test_positions_are_asked_for_at_the_end(engine: AsyncEngine) -> None:

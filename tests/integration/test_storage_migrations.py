@@ -149,7 +149,7 @@ def test_processes_that_migrate_at_once_take_turns(empty_database_url: str) -> N
             process.kill()
 
     assert [process.returncode for process in running] == [0, 0], said
-    assert sorted(out.split()[0] for out, _ in said) == ["0002", "None"]
+    assert sorted(out.split()[0] for out, _ in said) == ["0003", "None"]
 
 
 async def test_a_migration_that_fails_leaves_nothing(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
