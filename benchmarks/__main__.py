@@ -20,7 +20,7 @@ from typing import Any, Final
 import psutil
 import uvloop
 
-from benchmarks import check, index, registration, revocations, sockets
+from benchmarks import check, index, receipts, registration, revocations, sockets
 from benchmarks.errors import BenchmarkError
 from benchmarks.figures import Note, Result, Row
 from benchmarks.ground import Ground, ground
@@ -79,6 +79,7 @@ async def _turn(say: Callable[[str], None]) -> AsyncIterator[None]:
 def _wanted(plan: Plan) -> list[Any]:
     wanted = set(plan.rows)
     others = {
+        "receipts": receipts.measure,
         "registration": registration.measure,
         "index": index.measure,
         "sockets": sockets.measure,

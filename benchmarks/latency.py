@@ -4,7 +4,9 @@ the product     from before the event is sent until the other end of the socket 
                 PostgreSQL, Kafka, and a gateway (`revoker.gateway`) in this process
 bare            two Kafka hops and one commit: a consumer that ends the same rows by key and passes the record on
 
-They take turns, event by event, and who begins changes.
+They take turns, event by event, and who begins changes. Everybody reads all the time, as consumers and gateways do: a
+client that leaves a record untaken while others have their turn asks for no more of its partition meanwhile, and finds
+the next one half a second late.
 """
 
 import asyncio
@@ -12,8 +14,8 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -50,10 +52,8 @@ async def measure(ground: Ground, running: Product, count: int) -> tuple[list[Ro
         )
         await stack.enter_async_context(gateway)
         await gateway.ready(_SECONDS)
-        announced = await stack.enter_async_context(ground.kafka.reading(await ground.kafka.ends(told)))
+        announced = await stack.enter_async_context(_arriving(ground, told))
         passed = await stack.enter_async_context(_bare(ground))
-        # The first fetch of a consumer waits for metadata.
-        await announced.getmany(timeout_ms=200)
         await running.release()
         pairs = zip(password_changes("idle", count), password_changes("idle-bare", count), strict=True)
         for number, (ours, theirs) in enumerate(pairs):
@@ -70,16 +70,15 @@ async def measure(ground: Ground, running: Product, count: int) -> tuple[list[Ro
 
 
 async def _product(
-    ground: Ground, running: Product, gateway: Gateway, announced: AIOKafkaConsumer, record: Record
+    ground: Ground, running: Product, gateway: Gateway, announced: "Arrivals", record: Record
 ) -> tuple[float, float]:
     """Seconds until the socket was closed, and until the notification was read."""
     mine, peer = socket.socketpair()
     peer.settimeout(0)
-    with mine, peer:
+    with mine, peer, announced.awaiting(record[0]) as heard:
         claims = SessionClaims(subject=record[0].decode(), tenant="idle", established_at=0.0)
         gateway.connections.add(claims, lambda _: mine.close())
         began = time.monotonic()
-        heard = asyncio.create_task(_read(announced, record[0]))
         end = asyncio.create_task(_until_closed(peer))
         await ground.kafka.produce(running.topic, [record])
         return await end - began, await heard - began
@@ -90,44 +89,81 @@ async def _until_closed(peer: socket.socket) -> float:
     return time.monotonic()
 
 
-async def _read(consumer: AIOKafkaConsumer, key: bytes) -> float:
-    while (await consumer.getone()).key != key:
-        pass
-    return time.monotonic()
+class Arrivals:
+    """When records of a topic arrive, by key."""
 
+    def __init__(self) -> None:
+        self._awaited: dict[bytes, asyncio.Future[float]] = {}
 
-async def _passed(ground: Ground, passed: AIOKafkaConsumer, record: Record) -> float:
-    began = time.monotonic()
-    read = asyncio.create_task(_read(passed, record[0]))
-    await ground.kafka.produce(_IN, [record])
-    return await read - began
+    @contextmanager
+    def awaiting(self, key: bytes) -> Iterator[asyncio.Future[float]]:
+        """To be asked before the record can come."""
+        self._awaited[key] = asyncio.get_running_loop().create_future()
+        try:
+            yield self._awaited[key]
+        finally:
+            del self._awaited[key]
+
+    async def follow(self, consumer: AIOKafkaConsumer) -> None:
+        """Takes all that comes, at once."""
+        while True:
+            fetched = await consumer.getmany(timeout_ms=1_000)
+            now = time.monotonic()
+            for record in (record for records in fetched.values() for record in records):
+                arrival = self._awaited.get(record.key)
+                if arrival is not None and not arrival.done():
+                    arrival.set_result(now)
 
 
 @asynccontextmanager
-async def _bare(ground: Ground) -> AsyncIterator[AIOKafkaConsumer]:
-    """A reader of what a consumer passes on that commits once for each record."""
+async def _arriving(ground: Ground, topic: str) -> AsyncIterator[Arrivals]:
+    async with ground.kafka.reading(await ground.kafka.ends(topic)) as consumer:
+        # The first fetch of a consumer waits for metadata.
+        await consumer.getmany(timeout_ms=200)
+        arrivals = Arrivals()
+        follow = asyncio.create_task(arrivals.follow(consumer))
+        try:
+            yield arrivals
+        finally:
+            await _cancelled(follow)
+
+
+async def _passed(ground: Ground, passed: Arrivals, record: Record) -> float:
+    with passed.awaiting(record[0]) as heard:
+        began = time.monotonic()
+        await ground.kafka.produce(_IN, [record])
+        return await heard - began
+
+
+@asynccontextmanager
+async def _bare(ground: Ground) -> AsyncIterator[Arrivals]:
+    """Arrivals of what a consumer passes on that commits once for each record."""
     await ground.kafka.create(_IN, _OUT)
     async with (
         ground.kafka.reading(await ground.kafka.ends(_IN)) as given,
-        ground.kafka.reading(await ground.kafka.ends(_OUT)) as passed,
+        _arriving(ground, _OUT) as passed,
         bare_connection(ground.settings) as connection,
     ):
-        await passed.getmany(timeout_ms=200)
         work = asyncio.create_task(_pass_on(ground, given, connection))
         try:
             yield passed
         finally:
-            work.cancel()
-            with suppress(asyncio.CancelledError):
-                await work
+            await _cancelled(work)
+
+
+async def _cancelled(work: asyncio.Task[None]) -> None:
+    work.cancel()
+    with suppress(asyncio.CancelledError):
+        await work
 
 
 async def _pass_on(ground: Ground, given: AIOKafkaConsumer, connection: asyncpg.Connection) -> None:
     end = await connection.prepare(_END)
     while True:
-        record = await given.getone()
-        await end.fetch("idle-bare", record.key.decode(), datetime.now(UTC), uuid.uuid4())
-        await ground.kafka.produce(_OUT, [(record.key, record.value)])
+        fetched = await given.getmany(timeout_ms=1_000)
+        for record in (record for records in fetched.values() for record in records):
+            await end.fetch("idle-bare", record.key.decode(), datetime.now(UTC), uuid.uuid4())
+            await ground.kafka.produce(_OUT, [(record.key, record.value)])
 
 
 def _rows(took: dict[str, list[float]]) -> list[Row]:

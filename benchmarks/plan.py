@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-ROWS: Final = ("revocations", "newcomer", "registration", "idle", "index", "sockets", "check")
+ROWS: Final = ("revocations", "newcomer", "receipts", "registration", "idle", "index", "sockets", "check")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,6 +54,14 @@ def find(name: str, package: str | None = None) -> Program:
     return Program(Path(found)) if found else _fetched(name, package or name)
 
 
+def on_path(name: str) -> Program:
+    """The program of that name, of which neither Debian nor a wheel has any, or the test is skipped."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not on the PATH, and nothing here can fetch it")
+    return Program(Path(found))
+
+
 @contextmanager
 def kept(name: str) -> Iterator[Path]:
     """A folder of what was fetched, which outlives the tests. Nobody else is in it for now."""

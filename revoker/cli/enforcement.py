@@ -95,6 +95,17 @@ def instances_table(found: Enforcement, now: datetime) -> Table:
     return made
 
 
+def served_lines(found: Enforcement, now: datetime) -> list[str]:
+    """Who was let in although it was proven that nobody lets them in any more."""
+    return ["contradicts the receipts: somebody still lets in"] + [
+        f"{plain(one.session_id)}"
+        + (f" at client {plain(one.client_id)}" if one.client_id else "")
+        + (f" from {one.ip}" if one.ip else "")
+        + f", last {when(one.at, now)}"
+        for one in found.served
+    ]
+
+
 def _tried(one: AtInstance, now: datetime) -> list[str]:
     effect = one.effect
     if effect is None or not effect.refused:

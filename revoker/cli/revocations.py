@@ -7,7 +7,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from revoker.cli.enforcement import at_instance, enforced_line, instances_table
+from revoker.cli.enforcement import at_instance, enforced_line, instances_table, served_lines
 from revoker.cli.output import (
     ago,
     cell,
@@ -129,6 +129,7 @@ def _tell(found: RevocationFound, enforcement: Enforcement, ended: list[SessionF
         ),
         ("announced", _announced(found, now)),
         ("enforced", enforced_line(enforcement, found, now)),
+        ("served since", cell(*served_lines(enforcement, now), style="bold red") if enforcement.served else ""),
         ("state", ", ".join(_states(found, enforced=enforcement.stage is Stage.ENFORCED))),
         ("ended", f"{counted(found.sessions_ended, 'session')}, {counted(found.tokens_ended, 'token')}"),
     ):
@@ -174,6 +175,7 @@ def _enforcement(found: Enforcement) -> dict[str, Any]:
         "enforced_at": found.enforced_at,
         "receipts_read_until": found.read_until,
         "missing": list(found.missing),
+        "served_since": list(found.served),
         "waiting_for": [at_instance(one) for one in found.waiting_for],
         "instances": [at_instance(one) for one in found.instances],
     }

@@ -87,6 +87,8 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     ip: str | None
     expires_at: datetime | None
+    source: str
+    """Who told of it."""
 
     @property
     def key(self) -> tuple[str, str, str, str | None]:
@@ -143,6 +145,7 @@ def seen(event: SessionActivity, appended_at: datetime, device_name: Callable[[s
                 at=happened,
                 ip=data.ip,
                 expires_at=data.expires_at,
+                source=event.source,
             )
         case TokenIssued(data=data):
             return TokenSeen(

@@ -17,6 +17,7 @@ from revoker.core.enforcement import Announcement, Reading
 from revoker.core.receipts import Incarnation, Left
 from revoker.storage.columns import fetch
 from revoker.storage.receipts import COLUMNS, incarnation_of
+from schemas.inputs import Lane
 
 _PROVING_LOCK: Final = 0x7265767072
 
@@ -193,8 +194,8 @@ async def note_read(connection: AsyncConnection, topic: str, until: datetime, ga
 
 async def stored_below(connection: AsyncConnection, topic: str) -> dict[int, int]:
     """For each partition of `topic`: all receipts below are stored."""
-    statement = "select partition, next_offset from input_positions where topic = $1"
-    return {row[0]: row[1] for row in await fetch(connection, statement, (topic,))}
+    statement = "select partition, next_offset from lane_positions where lane = $1 and topic = $2"
+    return {row[0]: row[1] for row in await fetch(connection, statement, (Lane.RECEIPTS.value, topic))}
 
 
 async def reading(connection: AsyncConnection, topic: str) -> Reading | None:

@@ -18,6 +18,7 @@ from revoker.core.receipts import Incarnation, Left, Oddity, Receipt, fold, is_n
 from revoker.storage.columns import fetch, joined
 from revoker.storage.positions import Positions, move_positions
 from schemas.gateway_receipts import Applied, GatewayMode, GatewayState, Refused
+from schemas.inputs import Lane
 
 COLUMNS: Final = """
     g.id, g.gateway, g.instance, g.incarnation, g.kind, g.epoch, g.state, g.mode, g.max_staleness, g.attributes,
@@ -130,7 +131,7 @@ async def store(engine: AsyncEngine, receipts: Sequence[Receipt], positions: Cal
         if effects:
             kept: int = (await fetch(connection, _EFFECTS, (*_columns(effects), now)))[0][0]
             odd[Oddity.UNKNOWN_REVOCATION] += len(effects) - kept
-        await move_positions(connection, positions())
+        await move_positions(connection, Lane.RECEIPTS, positions())
     return Stored(
         applied=len(receipts) - older,
         older=older,

@@ -20,7 +20,9 @@ from revoker.storage import covering
 from revoker.storage.batches import Late, LateSession, LateToken, late_to_json
 from revoker.storage.columns import fetch, jsonb, listed, texts
 from revoker.storage.positions import Positions, move_positions
+from revoker.storage.visits import Served, note_visits
 from schemas.fields import wire_time
+from schemas.inputs import Lane
 
 _LOCK_WIDE: Final = "select pg_advisory_xact_lock_shared($1::bigint)"
 _LOCK: Final = f"""
@@ -183,18 +185,6 @@ join sessions s on s.tenant = k.tenant and s.subject = k.subject and s.session_i
     and (k.client_id is null or s.client_id = k.client_id)
 where s.ended_at is not null"""
 
-_VISITS: Final = """
-update sessions s set
-    last_active_at = greatest(s.last_active_at, n.at),
-    last_ip = coalesce(n.ip::inet, s.last_ip),
-    expires_at = greatest(s.expires_at, n.expires_at)
-from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::timestamptz[])
-    as n(tenant, subject, session_id, client_id, at, ip, expires_at)
-where s.tenant = n.tenant and s.subject = n.subject and s.session_id = n.session_id
-    and (n.client_id is null or s.client_id = n.client_id) and s.ended_at is null
-    and (s.last_active_at is null or n.at > s.last_active_at + $8::interval
-         or n.expires_at > s.expires_at + $8::interval or (n.at > s.last_active_at and n.ip::inet <> s.last_ip))"""
-
 _BATCH: Final = """
 insert into batches (id, lane, committed_at, late) values ($1, 'registration', $2, $3::jsonb)"""
 
@@ -211,6 +201,8 @@ class Registered:
     """What ended just now, and by which revocation."""
     conflicts: int
     """Attributes that another record of the same session had given differently; the first was kept."""
+    served: Sequence[Served] = ()
+    """Visits of sessions that had been proven by then to be served by nobody."""
 
 
 async def register(
@@ -225,12 +217,12 @@ async def register(
         sessions, conflicts = await _take_in_sessions(connection, chunk, now)
         tokens = await _take_in_tokens(connection, chunk, now)
         followed = await _end_tokens_of(connection, [row for row in sessions if row.now], now)
-        await _note_visits(connection, chunk, presented_every)
+        served = await note_visits(connection, chunk.visits, presented_every)
         late = list(dict.fromkeys([*_late_sessions(sessions), *await _late_tokens(connection, tokens)]))
         batch_id = uuid.uuid4() if late else None
         if late:
             await connection.exec_driver_sql(_BATCH, (batch_id, now, late_to_json(late)))
-        await move_positions(connection, positions())
+        await move_positions(connection, Lane.REGISTRATION, positions())
     return Registered(
         batch_id=batch_id,
         committed_at=now,
@@ -241,6 +233,7 @@ async def register(
             *((row.ended_by, "token") for row in followed),
         ],
         conflicts=conflicts,
+        served=served,
     )
 
 
@@ -307,22 +300,6 @@ async def _end_tokens_of(connection: AsyncConnection, rows: Sequence[Any], now: 
         return ()
     keys = [row.tenant for row in rows], [row.subject for row in rows], [row.session_id for row in rows]
     return await fetch(connection, _END_TOKENS_OF, (*keys, now))
-
-
-async def _note_visits(connection: AsyncConnection, chunk: Registration, presented_every: timedelta) -> None:
-    visits = chunk.visits
-    if not visits:
-        return
-    columns = (
-        [row.tenant for row in visits],
-        [row.subject for row in visits],
-        [row.session_id for row in visits],
-        [row.client_id for row in visits],
-        [row.at for row in visits],
-        [row.ip for row in visits],
-        [row.expires_at for row in visits],
-    )
-    await connection.exec_driver_sql(_VISITS, (*columns, presented_every))
 
 
 def _late_sessions(rows: Sequence[Any]) -> list[Late]:

@@ -82,9 +82,10 @@ async def test_tokens_that_came_before_their_session_end_with_its_birth(engine: 
 
 async def test_a_token_taken_in_while_its_session_is_born_ended_beside_it_dies_with_it(engine: AsyncEngine) -> None:
     """Two chunks of one batch: neither sees the other's rows."""
-    await apply(engine, decision(), positions={("t", 0): 1})
+    await apply(engine, decision())
+    await register(engine, presented("s-9"), positions={("t", 0): 1})
     async with engine.begin() as held:
-        await held.exec_driver_sql("select from input_positions for update")
+        await held.exec_driver_sql("select from lane_positions for update")
         token = asyncio.create_task(register(engine, issued("t-1", session_id="s-1"), positions={("t", 0): 2}))
         await asyncio.wait([token], timeout=0.2)
         session = asyncio.create_task(register(engine, established("s-1")))
@@ -248,7 +249,7 @@ async def test_an_ended_session_does_not_change_any_more(engine: AsyncEngine) ->
         engine,
         established("s-1", established_at=after(days=-9), expires_at=after(days=9), ip="10.0.0.1"),
         issued("t-1", expires_at=after(days=9)),
-        presented("s-1", time=after(hours=1), expires_at=after(days=9)),
+        presented("s-1", time=after(days=-3_650), expires_at=after(days=9)),
     )
 
     assert await session(engine, "established_at, expires_at, ip, last_active_at") == (

@@ -225,7 +225,14 @@ def test_a_visit_says_what_it_was_told(time: datetime, at: datetime) -> None:
     row = registered(presented(client_id="web", ip="10.0.0.1", time=time, expires_at=after(days=1)))
 
     assert row == Visit(
-        tenant="", subject="alice", session_id="s-1", client_id="web", at=at, ip="10.0.0.1", expires_at=after(days=1)
+        tenant="",
+        subject="alice",
+        session_id="s-1",
+        client_id="web",
+        at=at,
+        ip="10.0.0.1",
+        expires_at=after(days=1),
+        source="login",
     )
 
 
