@@ -21,12 +21,14 @@ _INSTALL_SECONDS: Final = 300
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
-    """A Chromium without a window."""
+def browser(*, shows_again: bool = False) -> Iterator[Browser]:
+    """A Chromium without a window. `shows_again`: with its cache of pages for the way back, as people have it."""
     path = _path()
     # Its sandbox wants more than a container or root grants, and it sees no page but ours.
+    words = ["--no-sandbox", "--disable-dev-shm-usage"]
+    without = ["--disable-back-forward-cache"] if shows_again else []
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        started = playwright.chromium.launch(executable_path=path, args=words, ignore_default_args=without)
         try:
             yield started
         finally:

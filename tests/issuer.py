@@ -1,6 +1,9 @@
 """An identity provider: keys that rotate, tokens of every kind, and a discovery document. Its application is ASGI."""
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from joserfc import jwt
@@ -9,6 +12,8 @@ from joserfc.jws import JWSRegistry
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
+
+from revoker.api.server import answering, listen
 
 ISSUER: Final = "https://login.example"
 AUDIENCE: Final = "https://service.example"
@@ -55,8 +60,8 @@ class Issuer:
         )
 
     def machine(self, scope: str = "revoker.gateway", **claims: Any) -> str:
-        """A token of a program."""
-        return self.token(sub="chat", scope=scope, **claims)
+        """A token of a program, the gateway `chat` unless told otherwise."""
+        return self.token(**{"sub": "chat", "client_id": "chat", "scope": scope} | claims)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves discovery and keys."""
@@ -77,6 +82,18 @@ class Issuer:
         if path == "/.well-known/openid-configuration" and not self.documents:
             return JSONResponse({"issuer": self.url, "jwks_uri": f"{self.url}/keys"})
         return Response(status_code=404)
+
+
+@asynccontextmanager
+async def issuing() -> AsyncIterator[Issuer]:
+    """One that other processes can ask."""
+    listening = listen("127.0.0.1", 0)
+    issuer = Issuer(f"http://127.0.0.1:{listening.getsockname()[1]}")
+    try:
+        async with answering(issuer, listening, asyncio.Event()):
+            yield issuer
+    finally:
+        listening.close()
 
 
 def new_key(kid: str, kind: str = "EC") -> SigningKey:

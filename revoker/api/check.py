@@ -9,12 +9,12 @@ Every method and every path below `/check` is the same question: proxies repeat 
 """
 
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
-from typing import Final, Protocol
+from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
 from revoker.api.callers import ByHeaders, ByToken, Caller, Header, header_safe
+from revoker.api.checks import Checks
 from revoker.api.keys import KeysUnavailableError
 from revoker.api.metrics import Answered
 from revoker.api.networks import Networks
@@ -32,20 +32,6 @@ _NOBODY: Final[tuple[Header, ...]] = (
     (b"x-revoker-session", b""),
 )
 _EMPTY: Final = {"type": "http.response.body", "body": b""}
-
-
-class Checks(Protocol):
-    """What is asked: `revoker.gateway.Gateway`."""
-
-    def check(self, claims: SessionClaims) -> Revocation | Hold | Stale | None:
-        """Why it may not pass; None: it may."""
-        ...
-
-    def refused(
-        self, claims: SessionClaims, verdict: Revocation | Hold, *, ip: str | None = None, verified: bool = False
-    ) -> None:
-        """Somebody tried with what is over."""
-        ...
 
 
 class Check:
@@ -110,7 +96,7 @@ class Check:
         await send(_EMPTY)
 
     async def _over(self, scope: Scope, send: Send, caller: Caller, verdict: Revocation | Hold) -> None:
-        self._checks.refused(caller.claims, verdict, ip=self._origin(scope), verified=caller.verified)
+        self._checks.refused(caller.claims, verdict, ip=self._networks.client(scope), verified=caller.verified)
         headers: list[Header] = [(b"x-revoker-cause", header_safe(code(verdict)))]
         wanted = www_authenticate(verdict)
         if wanted is not None:
@@ -134,16 +120,6 @@ class Check:
         kind = ((b"content-type", PROBLEM.encode()), (b"content-length", str(len(told)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": [*_NO_STORE, *kind, *headers]})
         await send({"type": "http.response.body", "body": told})
-
-    def _origin(self, scope: Scope) -> str | None:
-        client = scope.get("client")
-        if client is None:
-            return None
-        found = self._networks.origin(client[0], _header(scope, b"x-forwarded-for"))
-        try:
-            return str(ip_address(found))
-        except ValueError:
-            return None
 
 
 def _header(scope: Scope, wanted: bytes) -> str:

@@ -8,9 +8,9 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from revoker.api.clients import started, stopped
 from revoker.api.notices import Told, told
 from revoker.api.positions import Vector
+from revoker.clients import started, stopped
 from revoker.kafka import client_options
 from revoker.settings import Settings
 from schemas.topics import Topic

@@ -41,3 +41,12 @@ class ApiMetrics:
         self.presented_lost: Final = Counter(
             "revoker_presented_lost_total", "Uses of sessions that were not published.", registry=self.registry
         )
+        self.published: Final = Counter(
+            "revoker_published_total",
+            "Events over HTTP: by whom (events, or a format of [[hooks]]), and accepted, ignored or rejected.",
+            ("by", "outcome"),
+            registry=self.registry,
+        )
+        self.watching: Final = Gauge(
+            "revoker_people_watching", "Pages that wait to be told that their session is over.", registry=self.registry
+        )

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from starlette.types import Scope
+
 
 class Networks:
     """A few of them."""
@@ -20,6 +22,17 @@ class Networks:
         """Where a request came from: the last address of X-Forwarded-For that is not a trusted proxy's own."""
         hops = [hop.strip() for hop in forwarded.split(",")] if self.hold(peer) and forwarded else []
         return next((hop for hop in reversed(hops) if _is_address(hop) and not self.hold(hop)), peer)
+
+    def client(self, scope: Scope) -> str | None:
+        """The address that a request of that scope came from; None: it is not known."""
+        peer = scope.get("client")
+        if peer is None:
+            return None
+        told = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        try:
+            return str(ip_address(self.origin(peer[0], ", ".join(told))))
+        except ValueError:
+            return None
 
     def _hold(self, text: str) -> bool:
         try:

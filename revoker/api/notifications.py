@@ -7,26 +7,68 @@ the process stops. Each time the reader comes back with `Last-Event-ID` and miss
 import asyncio
 import time
 from contextlib import aclosing
-from typing import Final
+from typing import Annotated, Final
 
 from aiokafka.errors import KafkaError
+from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from revoker.api.grants import GATEWAY
 from revoker.api.history import History
-from revoker.api.machines import GATEWAY, Doorkeeper
 from revoker.api.metrics import ApiMetrics
-from revoker.api.problems import NO_STORE, ProblemError
+from revoker.api.parts import Parts
+from revoker.api.problems import NO_STORE, ProblemError, documented
 from revoker.api.stream import CutError, Stream
 from revoker.api.tail import Tail
+from revoker.api.who import Principal
 from revoker.logs import get_logger
 
 _MOST: Final = 2_000
 """Streams in one process."""
 _SEND_SECONDS: Final = 10.0
 _MAX_CURSOR: Final = 20_000
+_RESPONSES: Final = documented(400, 401, 403, 503) | {
+    200: {"description": "The stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
+_PARAMETERS: Final = [
+    {
+        "name": "lifetime",
+        "in": "query",
+        "description": "How many seconds back the snapshot reaches: as long as a credential lives.",
+        "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1e9},
+        "example": 3600,
+    },
+    {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "description": "Where the reader had come to.",
+        "schema": {"type": "string"},
+    },
+]
 _log = get_logger(__name__)
+
+
+def routes(parts: Parts, *, send_seconds: float = _SEND_SECONDS) -> APIRouter:
+    """`GET /v1/notifications`."""
+    router = APIRouter(tags=["gateways"])
+    endpoint = Notifications(parts.tail, parts.history, parts.metrics, parts.stopping, send_seconds=send_seconds)
+    # Where tokens name no tenant there is only one, and its gateways see everything.
+    sees_all = parts.settings.claims.tenant is None
+
+    @router.get(
+        "/v1/notifications",
+        summary="Follow what ends",
+        response_class=Response,
+        responses=_RESPONSES,
+        openapi_extra={"parameters": _PARAMETERS},
+    )
+    async def follow(request: Request, machine: Annotated[Principal, Depends(parts.who.machine(GATEWAY))]) -> Response:
+        """Server-sent events: first the snapshot of the last `lifetime` seconds, or what came after `Last-Event-ID`."""
+        return endpoint.follow(request, None if sees_all else machine.tenant, machine.until)
+
+    return router
 
 
 class Notifications:
@@ -36,7 +78,6 @@ class Notifications:
         self,
         tail: Tail,
         history: History,
-        doorkeeper: Doorkeeper,
         metrics: ApiMetrics,
         stopping: asyncio.Event,
         *,
@@ -44,15 +85,13 @@ class Notifications:
     ) -> None:
         self._tail = tail
         self._history = history
-        self._doorkeeper = doorkeeper
         self._metrics = metrics
         self._stopping = stopping
         self._send_seconds = send_seconds
         self._open = 0
 
-    async def __call__(self, request: Request) -> Response:
-        """Starlette's handler. Raises `ProblemError`."""
-        machine = await self._doorkeeper.machine(request, GATEWAY)
+    def follow(self, request: Request, tenant: str | None, until: float) -> Response:
+        """A stream of what `tenant` may see (None: all of them). Raises `ProblemError`."""
         if self._tail.position is None or self._open >= _MOST:
             raise ProblemError(503, "There is no stream to follow now", {"Retry-After": "2"})
         try:
@@ -60,12 +99,12 @@ class Notifications:
                 self._tail,
                 self._history,
                 request.headers.get("last-event-id", "")[:_MAX_CURSOR],
-                tenant=machine.tenant,
+                tenant=tenant,
                 lifetime=_lifetime(request.query_params.get("lifetime")),
             )
         except ValueError as error:
             raise ProblemError(400, "lifetime must be a number of seconds") from error
-        return _Streaming(self, stream, machine.until)
+        return _Streaming(self, stream, until)
 
     async def serve(self, stream: Stream, until: float, receive: Receive, send: Send) -> None:
         """Sends until something ends it. The response has begun."""

@@ -17,7 +17,7 @@ from revoker.errors import PublishError
 from revoker.logs import get_logger
 from revoker.settings import Settings
 from schemas import codec
-from schemas.inputs import Input
+from schemas.inputs import Format, Input, Lane
 from schemas.session_activity import SessionPresented, SessionPresentedData
 from schemas.topics import Topic
 
@@ -110,7 +110,9 @@ class Presented:
 def input_to_write(settings: Settings) -> Input | None:
     """The input that they go to, if the settings want it, or leave it open and it is bound to nobody else."""
     wanted = settings.check.presented
-    source = next((one for one in settings.inputs if one.topic == Topic.SESSION_ACTIVITY), None)
-    if source is None or wanted is False:
+    source = next(
+        (one for one in settings.inputs if one.topic == Topic.SESSION_ACTIVITY and one.lane is Lane.REGISTRATION), None
+    )
+    if source is None or source.format is not Format.CLOUDEVENTS or wanted is False:
         return None
     return source if wanted or (source.source is None and source.tenant is None) else None

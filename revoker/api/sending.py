@@ -3,15 +3,18 @@ that lost a sequence number refuses everything from then on.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from revoker.api.clients import started, stopped
+from revoker.clients import started, stopped
 from revoker.errors import PublishError
 from revoker.kafka import producer_options
 from revoker.settings import Settings
+
+Headers = Sequence[tuple[str, bytes]]
 
 
 class Sender:
@@ -30,13 +33,13 @@ class Sender:
         producer, self._producer = self._producer, None
         await stopped(producer)
 
-    async def send(self, topic: str, records: list[tuple[bytes, bytes]]) -> None:
-        """Returns when every (key, value) is acknowledged. Raises `PublishError`: some may be out."""
+    async def send(self, topic: str, records: list[tuple[bytes, bytes]], headers: Headers = ()) -> None:
+        """Returns when every (key, value) is acknowledged, with `headers`. Raises `PublishError`: some may be out."""
         producer = None
         try:
             async with asyncio.timeout(self._seconds):
                 producer = await self._started()
-                sent = [await producer.send(topic, value, key=key) for key, value in records]
+                sent = [await producer.send(topic, value, key=key, headers=list(headers)) for key, value in records]
                 await asyncio.gather(*sent)
         except (KafkaError, OSError, TimeoutError) as error:
             if producer is not None and self._producer is producer:

@@ -4,7 +4,7 @@
     uvicorn                                                           until SIGINT or SIGTERM; streams are ended first
 
 Before it listens it gives the gateway `max_staleness` to replay what is over. After that it answers as well as it can,
-and `/readyz` says what is missing. Nothing here needs the database.
+and `/readyz` says what is missing. The database is for lists and for waiting: nothing here waits for it to start.
 """
 
 import asyncio
@@ -15,23 +15,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import uvloop
+from starlette.types import ASGIApp
 
 from revoker.admin import AdminServer, admin_app
 from revoker.admin import Check as Dependency
-from revoker.api.app import Api
+from revoker.api.app import Api, nothing_else
 from revoker.api.callers import ByHeaders, ByToken
 from revoker.api.check import Check
-from revoker.api.history import History
 from revoker.api.keys import Keys
-from revoker.api.machines import Doorkeeper
 from revoker.api.metrics import ApiMetrics
 from revoker.api.networks import Networks
-from revoker.api.notifications import Notifications
 from revoker.api.presented import Presented, input_to_write
-from revoker.api.receipts import Receipts
 from revoker.api.sending import Sender
 from revoker.api.server import answering, listen
-from revoker.api.tail import Tail
 from revoker.api.tokens import Verifier
 from revoker.errors import ConfigurationError
 from revoker.gateway import Gateway, GatewayUnavailable, header_claims
@@ -69,6 +65,8 @@ async def serving(settings: Settings, only: str | None, stopping: asyncio.Event)
     """All of it, for as long as the context lasts; gives the port. Raises `ConfigurationError`."""
     parts = _Parts(settings, only, stopping)
     async with AsyncExitStack() as stack:
+        for close in parts.closing:
+            stack.push_async_callback(close)
         await stack.enter_async_context(parts.sender)
         await stack.enter_async_context(parts.gateway)
         tasks: list[asyncio.Task[None]] = []
@@ -95,6 +93,7 @@ class _Parts:
         self.sender = Sender(settings)
         self.gateway = _gateway(settings)
         self.background: list[Work] = []
+        self.closing: list[Work] = []
         checks: dict[str, Dependency] = {"gateway": Dependency(self._why_not_synced)}
 
         verifier, keys = None, None
@@ -119,16 +118,26 @@ class _Parts:
             lets_anonymous_pass=settings.check.anonymous == "pass",
             saw=presented.saw if presented is not None else None,
         )
-        notifications, receipts = None, None
+        rest: Callable[[ASGIApp | None], ASGIApp] = nothing_else
         if only != ONLY_CHECK:
-            doorkeeper = Doorkeeper(verifier, settings.claims)
-            tail = Tail(settings)
-            self.background.append(tail.run)
-            checks["session-ended"] = Dependency(tail.why_unready)
-            notifications = Notifications(tail, History(settings), doorkeeper, metrics, stopping)
-            receipts = Receipts(settings, self.sender, doorkeeper, metrics)
+            # Not above: whoever answers /check alone needs neither routes nor a database.
+            from revoker.api.everything import Everything  # noqa: PLC0415
+
+            everything = Everything(
+                settings,
+                gateway=self.gateway,
+                sender=self.sender,
+                verifier=verifier,
+                keys=keys,
+                metrics=metrics,
+                stopping=stopping,
+            )
+            self.background += everything.background
+            checks |= everything.checks
+            self.closing.append(everything.close)
+            rest = everything.application
         self.operator = admin_app(metrics.registry, lambda: None, checks)
-        self.app = Api(check, notifications, receipts, self.operator if settings.admin_port is None else None)
+        self.app = Api(check, rest(self.operator if settings.admin_port is None else None))
 
     async def _why_not_synced(self) -> str | None:
         health = self.gateway.health()

@@ -22,9 +22,9 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from revoker.api.clients import started, stopped
 from revoker.api.notices import Told, event, told
 from revoker.api.positions import UNKNOWN_EPOCH, Vector
+from revoker.clients import started, stopped
 from revoker.kafka import client_options
 from revoker.logs import get_logger
 from revoker.settings import Settings

@@ -87,14 +87,14 @@ def www_authenticate(verdict: Verdict) -> str | None:
 def text(verdict: Verdict, languages: str | None = None) -> str:
     """The reason in the first language of `languages` (an Accept-Language header) that there is, or else in English."""
     reasons = {language.lower(): reason for language, reason in verdict.reason_user.items()}
-    for wanted in _ranges(languages or ""):
-        found = _look_up(reasons, wanted)
+    for wanted in language_ranges(languages or ""):
+        found = look_up(reasons, wanted)
         if found is not None:
             return found
-    return _look_up(reasons, "en") or next(iter(reasons.values()), answer(verdict).text)
+    return look_up(reasons, "en") or next(iter(reasons.values()), answer(verdict).text)
 
 
-def _ranges(header: str) -> Iterator[str]:
+def language_ranges(header: str) -> Iterator[str]:
     """The language ranges of `header`, the best first (RFC 9110, 12.5.4)."""
     ranked: list[tuple[float, str]] = []
     for part in header[:1_000].split(","):
@@ -109,7 +109,7 @@ def _ranges(header: str) -> Iterator[str]:
     return (language for _, language in sorted(ranked, key=lambda pair: pair[0]))
 
 
-def _look_up(reasons: Mapping[str, str], wanted: str) -> str | None:
+def look_up(reasons: Mapping[str, str], wanted: str) -> str | None:
     """`wanted`, or less and less of it (RFC 4647, 3.4); then any region of the same language."""
     shorter = wanted
     while shorter:

@@ -20,7 +20,7 @@ Renderer = Callable[[Any, str, MutableMapping[str, Any]], str]
 _MAX_LINE: Final = 64_000
 _SELDOM_SECONDS: Final = 10.0
 _OURS: Final = ("revoker", "consumers", "schemas", "__main__")
-_QUIET: Final = ("sqlalchemy", "uvicorn", "faststream")
+_QUIET: Final = ("sqlalchemy", "uvicorn", "faststream", "httpx", "httpcore")
 """Below a warning they write statements with their parameters, or a line for each record."""
 _ON_THEIR_OWN: Final = ("faststream", "faststream.access.kafka")
 

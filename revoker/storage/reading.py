@@ -33,6 +33,11 @@ order by s.ended_at is not null, coalesce(s.ended_at, s.last_active_at, s.establ
     s.client_id
 limit $4"""
 
+_LIVE_NAMED: Final = f"""
+select * from (select {_SESSION} from sessions s where s.session_id = $2) as found
+where ended_at is null and not expired
+order by established_at, tenant, subject, client_id"""
+
 _TOKENS: Final = """
 select t.token_id, t.kind, t.client_id, t.issued_at, t.expires_at, t.ended_at, t.ended_by,
     t.ended_at is null and coalesce(t.expires_at, t.issued_at + $1::interval) <= clock_timestamp() as expired
@@ -90,8 +95,8 @@ where s.tenant = $1 and s.subject = $2 and s.session_id = any ($3::text[]) and s
 _SETTINGS: Final = "select name, setting from pg_settings where name = any ($1::text[])"
 _BACKLOG: Final = "select count(*), min(committed_at), clock_timestamp() from batches where announced_at is null"
 _POSITIONS: Final = """
-select topic, partition, next_offset, clock_timestamp() - moved_at
-from input_positions where topic = any ($1::text[])"""
+select lane, topic, partition, next_offset, clock_timestamp() - moved_at
+from lane_positions where topic = any ($1::text[])"""
 
 # A sample from both ends of what there is: the key's beginning, and the newest.
 _LIKE_ADDRESSES: Final = """
@@ -188,6 +193,13 @@ async def sessions_of(
     """The subject's sessions, those not ended first, then by how recently anything happened."""
     async with engine.connect() as connection:
         rows = await fetch(connection, _SESSIONS, (lifetime, tenant, subject, limit))
+        return [SessionFound(**row._asdict()) for row in rows]
+
+
+async def live_named(engine: AsyncEngine, session_id: str, *, lifetime: timedelta) -> list[SessionFound]:
+    """The live sessions of that id, whoever's they are: one for each client of the sign-in, the oldest first."""
+    async with engine.connect() as connection:
+        rows = await fetch(connection, _LIVE_NAMED, (lifetime, session_id))
         return [SessionFound(**row._asdict()) for row in rows]
 
 
@@ -288,11 +300,11 @@ async def backlog(engine: AsyncEngine) -> Backlog:
         return Backlog(count=count, oldest=oldest, now=at)
 
 
-async def positions_of(engine: AsyncEngine, topics: Sequence[str]) -> dict[tuple[str, int], tuple[int, timedelta]]:
-    """The next offset to apply of each input partition, and how long ago it moved."""
+async def positions_of(engine: AsyncEngine, topics: Sequence[str]) -> dict[tuple[str, str, int], tuple[int, timedelta]]:
+    """By lane, topic and partition: the next offset to apply, and how long ago it moved."""
     async with engine.connect() as connection:
         rows = await fetch(connection, _POSITIONS, (list(topics),))
-        return {(topic, partition): (offset, idle) for topic, partition, offset, idle in rows}
+        return {(lane, topic, partition): (offset, idle) for lane, topic, partition, offset, idle in rows}
 
 
 async def subjects_like_addresses(engine: AsyncEngine) -> int:

@@ -9,25 +9,24 @@ from typing import Any
 
 import httpx
 from aiokafka import AIOKafkaProducer
+from fastapi import FastAPI
 
+from revoker.api import notifications, receipts
 from revoker.api.app import Api
 from revoker.api.check import Check
-from revoker.api.history import History
-from revoker.api.keys import Keys
-from revoker.api.machines import Doorkeeper
+from revoker.api.failing import HANDLERS
 from revoker.api.metrics import ApiMetrics
 from revoker.api.networks import Networks
-from revoker.api.notifications import Notifications
-from revoker.api.receipts import Receipts
 from revoker.api.sending import Sender
 from revoker.api.server import answering, listen
 from revoker.api.tail import RING_BYTES, Tail
-from revoker.api.tokens import Verifier
+from revoker.gateway.testing import TestGateway
 from revoker.kafka import producer_options
-from revoker.service import topics
+from revoker.service import reach, topics
 from revoker.settings import AuthSettings, ClaimSettings, Settings
 from schemas.topics import Topic
 from tests import servers
+from tests.api_service import made_parts
 from tests.issuer import AUDIENCE, ISSUER, Issuer
 from tests.processes import PATIENCE, eventually
 
@@ -179,20 +178,23 @@ class Service:
 async def serving(
     settings: Settings, feed: Feed, *, ring_bytes: int = RING_BYTES, send_seconds: float = 10, tenant: str | None = None
 ) -> AsyncIterator[Service]:
-    issuer, metrics, stopping = Issuer(), ApiMetrics(), asyncio.Event()
-    keys = Keys(settings.auth, transport=httpx.ASGITransport(issuer))
-    doorkeeper = Doorkeeper(Verifier(settings.auth, keys), ClaimSettings(tenant=tenant))
-    tail = Tail(settings, ring_bytes=ring_bytes)
-    notifications = Notifications(tail, History(settings), doorkeeper, metrics, stopping, send_seconds=send_seconds)
-    nobody = Check(None, None, Networks(()), metrics.answered, lets_anonymous_pass=False)  # type: ignore[arg-type]
+    settings = settings.model_copy(update={"claims": ClaimSettings(tenant=tenant)})
+    issuer, engine = Issuer(), reach.engine(settings)
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(engine.dispose)
         sender = await stack.enter_async_context(Sender(settings))
-        receipts = Receipts(settings, sender, doorkeeper, metrics)
+        gateway = await stack.enter_async_context(TestGateway())
+        parts = made_parts(settings, issuer, gateway=gateway, sender=sender, engine=engine, ring_bytes=ring_bytes)
+        tail, metrics = parts.tail, parts.metrics
+        nobody = Check(gateway, None, Networks(()), metrics.answered, lets_anonymous_pass=False)
+        app = FastAPI(exception_handlers=dict(HANDLERS))
+        app.include_router(notifications.routes(parts, send_seconds=send_seconds))
+        app.include_router(receipts.routes(parts))
         listening = listen("127.0.0.1", 0)
         stack.callback(listening.close)
         following = asyncio.create_task(tail.run())
         stack.push_async_callback(_cancelled, following)
-        await stack.enter_async_context(answering(Api(nobody, notifications, receipts), listening, stopping))
+        await stack.enter_async_context(answering(Api(nobody, app), listening, parts.stopping))
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         service = Service(settings, url, tail, feed, metrics, issuer)
         await service.followed()

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +14,6 @@ from typing import Any
 import httpx
 import pytest
 
-from revoker.api.server import answering, listen
 from revoker.core.revocation import Selector
 from revoker.gateway import Gateway, SessionClaims
 from revoker.service import reach
@@ -20,8 +21,8 @@ from revoker.settings import Settings
 from schemas.topics import Topic
 from tests.announced import ended, held, lifted
 from tests.integration.sse import Feed, feeding, made_settings, reading
-from tests.issuer import AUDIENCE, Issuer
-from tests.processes import PATIENCE, Process, environment, eventually, spawn
+from tests.issuer import AUDIENCE, Issuer, issuing
+from tests.processes import PATIENCE, ROOT, Process, environment, eventually, spawn
 
 
 @dataclass
@@ -46,17 +47,6 @@ class Serve:
             return (await self.get(path, **headers)).status_code == status
 
         await eventually(found, lambda: f"{status} at {path}\n{self.process.said[-3000:]}")
-
-
-@asynccontextmanager
-async def issuing() -> AsyncIterator[Issuer]:
-    listening = listen("127.0.0.1", 0)
-    issuer = Issuer(f"http://127.0.0.1:{listening.getsockname()[1]}")
-    try:
-        async with answering(issuer, listening, asyncio.Event()):
-            yield issuer
-    finally:
-        listening.close()
 
 
 @asynccontextmanager
@@ -146,7 +136,7 @@ async def test_a_body_that_nobody_reads_harms_nobody(serve: Serve) -> None:
 
 async def test_what_runs_says_so(serve: Serve) -> None:
     assert (await serve.get("/livez")).json() == {"alive": True}
-    assert (await serve.get("/readyz")).json()["checks"].keys() == {"gateway", "issuer", "session-ended"}
+    assert (await serve.get("/readyz")).json()["checks"].keys() == {"gateway", "issuer", "session-ended", "database"}
     await serve.check(serve.issuer.token())
 
     metrics = (await serve.get("/metrics")).text
@@ -180,3 +170,11 @@ async def test_headers_from_everywhere_are_refused_at_the_start(
         assert await process.gone() == 2
 
     assert "trusted_networks" in process.said
+
+
+def test_whoever_answers_check_alone_loads_neither_routes_nor_a_database() -> None:
+    code = "import sys, revoker.api.serve; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+
+    assert "starlette" in loaded.split()
+    assert not {"fastapi", "sqlalchemy", "asyncpg", "jinja2", "babel", "maxminddb"} & set(loaded.split())

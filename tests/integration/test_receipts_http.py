@@ -79,6 +79,25 @@ async def test_what_is_no_receipt_is_refused_and_says_why(service: Service) -> N
         assert "happy" not in answer.text
 
 
+async def test_a_token_speaks_for_its_own_gateway_alone(service: Service) -> None:
+    for mine in (
+        service.token(client_id="chat"),
+        service.token(azp="chat", client_id=None),
+        service.token(client_id="edge", scope="revoker.gateway revoker.gateway:mail revoker.gateway:chat"),
+    ):
+        assert (await post(service, receipt(), mine)).status_code == 202
+
+    for other in (
+        service.token(client_id=None),
+        service.token(client_id="Chat"),
+        service.token(client_id="edge", scope="revoker.gateway revoker.gateway:chat2"),
+        service.token(client_id="edge", azp="chat"),
+    ):
+        answer = await post(service, receipt(), other)
+        assert answer.status_code == 403
+        assert 'error="insufficient_scope"' in answer.headers["WWW-Authenticate"]
+
+
 async def test_only_gateways_may_send_one(service: Service) -> None:
     assert (await post(service, receipt(), service.token(scope="revoker.publish"))).status_code == 403
     assert (await post(service, receipt(), "junk")).status_code == 401
