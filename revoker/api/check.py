@@ -9,6 +9,7 @@ Every method and every path below `/check` is the same question: proxies repeat 
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
@@ -45,7 +46,7 @@ class Check:
         answered: Answered,
         *,
         lets_anonymous_pass: bool,
-        saw: Callable[[SessionClaims], None] | None = None,
+        saw: Callable[[SessionClaims, Callable[[], str | None]], None] | None = None,
     ) -> None:
         self._checks = checks
         self._identify = identify
@@ -91,7 +92,7 @@ class Check:
                 return
         self._answered.live.inc()
         if self._saw is not None:
-            self._saw(callers[0].claims)
+            self._saw(callers[0].claims, partial(self._networks.client, scope))
         await send({"type": "http.response.start", "status": 200, "headers": callers[0].headers})
         await send(_EMPTY)
 

@@ -21,13 +21,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from revoker.api.asking import STATES, Asked, State
+from revoker.api.languages import languages
 from revoker.api.leaving import Leaving
+from revoker.api.pages.refused import refused
+from revoker.api.pages.rendering import Rendering
 from revoker.api.parts import Parts
 from revoker.api.prefer import PARAMETERS, Waiting, waiting
 from revoker.api.problems import NO_STORE, ProblemError, documented
 from revoker.api.redirects import Redirects, Why
 from revoker.api.who import Principal
-from revoker.api.wishes import BODY, Wish, wish_of
+from revoker.api.wishes import BODY, Wish, wants_page, wish_of
 from revoker.api.wishes import PARAMETERS as WISHES
 from revoker.logs import get_logger
 
@@ -54,6 +57,7 @@ def routes(parts: Parts) -> APIRouter:
     """The one route."""
     router = APIRouter(tags=["people"])
     logout = Logout(parts)
+    rendering = Rendering(languages(), parts.settings.logout)
 
     @router.post(
         "/logout",
@@ -64,7 +68,12 @@ def routes(parts: Parts) -> APIRouter:
     )
     async def log_out(request: Request) -> Response:
         """Ends this session, all others, or all of them, and deletes the browser's cookies."""
-        return await logout.answer(request)
+        try:
+            return await logout.answer(request)
+        except ProblemError as error:
+            if not wants_page(request):
+                raise
+            return refused(rendering, languages().best(request.headers.get("accept-language")), error)
 
     return router
 

@@ -48,10 +48,10 @@ class Presented:
         self._metrics = metrics
         self._monotonic = monotonic
         self._told: dict[_Key, float] = {}
-        self._waiting: dict[_Key, datetime] = {}
+        self._waiting: dict[_Key, tuple[datetime, str | None]] = {}
 
-    def saw(self, claims: SessionClaims) -> None:
-        """Somebody passed. A microsecond, mostly."""
+    def saw(self, claims: SessionClaims, whence: Callable[[], str | None] = lambda: None) -> None:
+        """Somebody passed, from the address that `whence` knows. A microsecond, mostly: then nobody asks whence."""
         if claims.subject is None or claims.session_id is None:
             return
         key = claims.tenant, claims.subject, claims.session_id, claims.client_id
@@ -66,7 +66,7 @@ class Presented:
         # Gone and there again, so that the dictionary is in the order of time.
         self._told.pop(key, None)
         self._told[key] = now
-        self._waiting[key] = datetime.now(UTC)
+        self._waiting[key] = datetime.now(UTC), whence()
 
     async def publish(self) -> None:
         """Once a second what is waiting, until cancelled."""
@@ -80,7 +80,7 @@ class Presented:
         if not waiting:
             return
         try:
-            await self._sender.send(self._topic, [self._record(key, at) for key, at in waiting.items()])
+            await self._sender.send(self._topic, [self._record(key, *seen) for key, seen in waiting.items()])
         except PublishError as error:
             self._metrics.presented_lost.inc(len(waiting))
             _log.warning("publish-failed", error=error)
@@ -92,7 +92,7 @@ class Presented:
                 break
             del self._told[oldest]
 
-    def _record(self, key: _Key, at: datetime) -> tuple[bytes, bytes]:
+    def _record(self, key: _Key, at: datetime, ip: str | None) -> tuple[bytes, bytes]:
         tenant, subject, session_id, client_id = key
         event = SessionPresented(
             specversion="1.0",
@@ -102,7 +102,7 @@ class Presented:
             subject=subject,
             tenant=tenant,
             time=at,
-            data=SessionPresentedData(session_id=session_id, client_id=client_id or None),
+            data=SessionPresentedData(session_id=session_id, client_id=client_id or None, ip=ip),
         )
         return subject.encode(), codec.encode(event)
 

@@ -55,7 +55,7 @@ async def wish_of(request: Request) -> Wish:
     return_to = told.get("return_to")
     if return_to is not None and not isinstance(return_to, str):
         raise ProblemError(400, "return_to is text")
-    return Wish(scope=_scope(told.get("scope", "one")), return_to=return_to, is_page=_wants_page(request))
+    return Wish(scope=_scope(told.get("scope", "one")), return_to=return_to, is_page=wants_page(request))
 
 
 def _scope(text: object) -> Scope:
@@ -94,7 +94,8 @@ def _json(raw: bytes) -> dict[str, Any]:
     return told
 
 
-def _wants_page(request: Request) -> bool:
+def wants_page(request: Request) -> bool:
+    """Whether a person's browser asks, by what it accepts."""
     for one in ",".join(request.headers.getlist("accept")).split(","):
         kind, *parameters = (part.strip().lower() for part in one.split(";"))
         if kind == "text/html":

@@ -388,10 +388,13 @@ async def test_another_page_can_neither_end_nor_delete_anything(
 
 async def test_a_page_from_elsewhere_deletes_no_cookies_that_it_could_not_send(service: Service) -> None:
     """SameSite keeps them from being sent with a form of another site, and not from being deleted by its answer."""
-    answer = await leave(service, {"Sec-Fetch-Site": "cross-site", "Accept": "text/html"})
+    answer = await leave(service, {"Sec-Fetch-Site": "cross-site", "Accept": "text/html", "Accept-Language": "de"})
 
     assert answer.status_code == 403
     assert not is_cleared(answer)
+    assert answer.headers["content-type"].startswith("text/html")
+    assert answer.headers["content-language"] == "de"
+    assert "Das hat nicht geklappt" in answer.text
 
 
 async def test_a_page_of_another_origin_of_ours_may(service: Service) -> None:

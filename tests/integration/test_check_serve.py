@@ -122,7 +122,7 @@ async def test_sessions_in_use_are_told_of_once_a_minute(serve: Serve) -> None:
 
     event = json.loads(record.value)
     assert (record.key, event["type"], event["subject"]) == (b"alice", "session-presented", "alice")
-    assert event["data"] == {"session_id": "s-1", "client_id": "web"}
+    assert event["data"] == {"session_id": "s-1", "client_id": "web", "ip": "127.0.0.1"}
     assert not more
 
 

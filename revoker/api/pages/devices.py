@@ -23,6 +23,7 @@ from revoker.api.bodies import body
 from revoker.api.devices import DatabaseAwayError, Devices, Shown
 from revoker.api.languages import Language, languages
 from revoker.api.me import cursor_of, may_be_id, position
+from revoker.api.pages.refused import HOME, Link, refused
 from revoker.api.pages.rendering import Files, Rendering
 from revoker.api.parts import Parts
 from revoker.api.prefer import Waiting
@@ -35,7 +36,6 @@ _MAX_FORM: Final = 4_096
 _FORM: Final = "application/x-www-form-urlencoded"
 _WAITING: Final = Waiting(seconds=2.0, until="committed")
 """So that the list shows already what has just been asked for."""
-_HOME: Final = "/devices"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,6 @@ class Notice:
     """What has just happened."""
 
     kind: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """The one way on."""
-
-    href: str
     text: str
 
 
@@ -62,11 +54,11 @@ def routes(parts: Parts) -> APIRouter:
     pages = _Pages(parts)
     router = APIRouter(include_in_schema=False)
     for path, method, show in (
-        (_HOME, "GET", pages.list),
-        (f"{_HOME}/sign-out", "GET", pages.sign_out),
-        (f"{_HOME}/end", "POST", pages.end),
-        (f"{_HOME}/not-me", "GET", pages.not_me),
-        (f"{_HOME}/not-me", "POST", pages.report),
+        (HOME, "GET", pages.list),
+        (f"{HOME}/sign-out", "GET", pages.sign_out),
+        (f"{HOME}/end", "POST", pages.end),
+        (f"{HOME}/not-me", "GET", pages.not_me),
+        (f"{HOME}/not-me", "POST", pages.report),
     ):
         router.add_api_route(path, pages.for_person(show), methods=[method], response_class=Response)
     router.add_api_route("/static/{name}", Files().serve, methods=["GET"], response_class=Response)
@@ -93,7 +85,7 @@ class _Pages:
             try:
                 return await show(request, who, language)
             except ProblemError as error:
-                return self._refused(language, error)
+                return refused(self._rendering, language, error)
 
         return answer
 
@@ -165,7 +157,7 @@ class _Pages:
         if error.status == 401 and cause is None:
             return RedirectResponse(self._logout.sign_in, 303, {"Cache-Control": "no-store"})
         if cause is None:
-            return self._refused(language, error)
+            return refused(self._rendering, language, error)
         held = cause == HELD.code
         return self._rendering.page(
             language,
@@ -178,23 +170,6 @@ class _Pages:
             link=Link(self._logout.sign_in, language.gettext("Sign in")),
         )
 
-    def _refused(self, language: Language, error: ProblemError) -> Response:
-        """What one asked for did not happen."""
-        title = language.gettext("This did not work")
-        text = language.gettext("Please try again in a moment. Nothing was changed.")
-        link = Link(_HOME, language.gettext("Back to your devices"))
-        if error.status == 401:
-            title = language.gettext("Please sign in again first")
-            text = language.gettext("So that nobody else can sign you out, this needs a sign-in of just now.")
-            link = Link(self._logout.sign_in, language.gettext("Sign in"))
-        elif error.status == 404:
-            text = language.gettext("There is no such device. Maybe it is signed out already.")
-        elif error.status == 403:
-            text = language.gettext("This did not come from our own page. Nothing was changed.")
-        return self._rendering.page(
-            language, "over.html", error.status, error.headers, title=title, reason=None, lines=[text], link=link
-        )
-
 
 def with_query(place: str, query: str) -> str:
     """`place` with one thing more in its query."""
@@ -204,7 +179,7 @@ def with_query(place: str, query: str) -> str:
 def _back(asked: Asked | None, done: str) -> Response:
     """To the list, which says what was done; `later`: it is on its way."""
     word = f"{done}-later" if asked is not None and asked.state == "requested" else done
-    return RedirectResponse(f"{_HOME}?{urlencode({'done': word})}", 303, {"Cache-Control": "no-store"})
+    return RedirectResponse(f"{HOME}?{urlencode({'done': word})}", 303, {"Cache-Control": "no-store"})
 
 
 def _notice(request: Request, language: Language) -> Notice | None:

@@ -48,7 +48,7 @@ class Rendering:
         places = (logout.sign_in, logout.default_redirect, *logout.redirects)
         policy = "; ".join((*_POLICY, " ".join(("form-action 'self'", *_origins(places)))))
         self._headers = {"Cache-Control": "no-store", "Content-Security-Policy": policy, "Vary": "Accept-Language"}
-        self._sign_in = logout.sign_in
+        self.sign_in = logout.sign_in
         self._environments = {code: _environment(language) for code, language in languages.all.items()}
 
     def page(
@@ -61,7 +61,7 @@ class Rendering:
     ) -> Response:
         """The page of that name in that language."""
         template = self._environments[language.code].get_template(name)
-        html = template.render(sign_in=self._sign_in, now=datetime.now(UTC), **values)
+        html = template.render(sign_in=self.sign_in, now=datetime.now(UTC), **values)
         told = {"Content-Language": language.code} | self._headers
         return HTMLResponse(html, status, told | dict(headers or {}))
 

@@ -77,7 +77,7 @@ class Service:
             networks,
             self.metrics.answered,
             lets_anonymous_pass=settings.anonymous == "pass",
-            saw=self.seen.append,
+            saw=lambda claims, _: self.seen.append(claims),
         )
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(Api(app)), base_url="http://check")
 
