@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup demo test lint bench lock
+.PHONY: help setup demo test test-keycloak lint bench lock
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,7 +23,7 @@ moved:
 endif
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' Makefile | awk -F@ '{ printf "%-14s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1@/p' Makefile | awk -F@ '{ printf "%-22s%s\n", $$1, $$2 }'
 
 setup: $(READY) ## make .venv, with everything in it exactly as locked
 
@@ -32,6 +32,9 @@ demo: $(READY) ## start Kafka, PostgreSQL, Valkey and the service, and watch ses
 
 test: $(READY) ## all tests; ARGS='tests/unit -x' for some
 	@exec $(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
+
+test-keycloak: $(READY) ## try a real Keycloak, too: fetches 170 MB once, takes two minutes
+	@REVOKER_TEST_KEYCLOAK=1 exec $(BIN)/pytest tests/keycloak $(ARGS)
 
 lint: $(READY) ## format, lint, types, import contracts, dependencies, generated documents
 	$(BIN)/ruff format --check .

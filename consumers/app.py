@@ -29,6 +29,7 @@ from consumers.denylist import Denylist
 from consumers.feed import Feed
 from consumers.heartbeats import Heartbeats
 from consumers.lane import Lane
+from consumers.origins import Origins
 from consumers.publisher import Publisher, SessionEndedAnnouncer
 from consumers.receipts import Proving, Receipting
 from consumers.records import read_any_header
@@ -51,8 +52,9 @@ from schemas.inputs import Lane as LaneName
 from schemas.topics import Topic
 
 DENYLIST: Final = "denylist"
-GROUPS: Final = (*(lane.value for lane in LaneName), DENYLIST)
-"""What `--only` may name. The denylist is no lane: where it goes on is what Redis says."""
+ORIGINS: Final = "origins"
+GROUPS: Final = (*(lane.value for lane in LaneName), DENYLIST, ORIGINS)
+"""What `--only` may name. The last two are no lanes: what they have done lies in Redis, or at an origin."""
 _GRACE_SECONDS: Final = 20.0
 _GATHER_SECONDS: Final = 0.1
 _SWEEP_SECONDS: Final = 15.0
@@ -103,6 +105,11 @@ class Consumers:
         self._denylist = Denylist(settings, self._metrics) if DENYLIST in self._groups else None
         if self._denylist is not None:
             self._denylist.subscribe(self._broker)
+        if only == ORIGINS and not settings.origins:
+            raise ConfigurationError("there are no origins: [[origins]] in revoker.toml names them")
+        self._origins = Origins(settings, self._metrics) if ORIGINS in self._groups and settings.origins else None
+        if self._origins is not None:
+            self._origins.subscribe(self._broker)
         self._watchdog = Watchdog(self._lanes)
 
     async def run(self) -> None:
@@ -143,6 +150,8 @@ class Consumers:
     async def _on_stopping(self) -> None:
         _log.info("service-stopping")
         asyncio.get_running_loop().call_later(_STOP_SECONDS, self._give_up)
+        if self._origins is not None:
+            self._origins.hurry()
         for lane in self._lanes:
             await lane.assignment.close()
 
@@ -160,8 +169,10 @@ class Consumers:
             self._feed.watch,
             self._watchdog.watch,
             self._sweep,
+            *(lane.offsets.commit_again for lane in self._lanes),
             *([self._proving.run] if LaneName.RECEIPTS in self._groups else []),
             *([self._denylist.run] if self._denylist is not None else []),
+            *([self._origins.run] if self._origins is not None else []),
             *(lambda beat=beat, lane=lane: beat.beat(aloud=lane.name is LaneName.REVOCATION) for beat, lane in beats),
         ]
 
@@ -178,7 +189,7 @@ class Consumers:
                     _log.warning("batch-swept", batches=swept)
 
     def _lane(self, name: LaneName) -> Lane[Any] | None:
-        topics = [self._settings.topic(source.topic) for source in self._settings.inputs if source.lane is name]
+        topics = list(self._settings.inputs_of(name))
         settings = self._settings
         trade: Any
         match name:
@@ -191,7 +202,7 @@ class Consumers:
                 topics, settings = [settings.topic(Topic.GATEWAY_RECEIPTS)], self._in_turn
         if not topics:
             return None
-        assignment = Assignment(self._engine, self._metrics)
+        assignment = Assignment(name, self._engine, self._metrics)
         lane: Lane[Any] = Lane(trade, assignment, self._announcer, self._engine, settings, self._metrics, self._tracing)
         reading = subscriber(self._broker, self._settings, f"revoker-{name.value}", topics, assignment)
         assignment.bind(lambda: reading.consumer)
@@ -235,6 +246,8 @@ class Consumers:
         }
         if self._denylist is not None:
             checks["denylist"] = Check(self._denylist.why_unready, required=False)
+        if self._origins is not None:
+            checks["origins"] = Check(self._origins.why_unready, required=False)
         app = admin_app(self._metrics.registry, self._watchdog.why_stuck, checks)
         server = AdminServer(app, host=self._settings.admin_host, port=self._settings.admin_port)
         await stack.enter_async_context(server)

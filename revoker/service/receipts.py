@@ -63,10 +63,10 @@ class _Probe:
 
 
 def rules_of(settings: Settings) -> Rules:
-    """`[gateways]` as the rule takes it."""
+    """`[gateways]` as the rule takes it. Origins of ours are there, though none may have been heard of yet."""
     given = settings.gateways
     return Rules(
-        required=given.required,
+        required=tuple(dict.fromkeys((*given.required, *(origin.name for origin in settings.origins)))),
         close_grace=given.close_grace,
         drift=given.drift,
         silent_after=given.silent_after,

@@ -25,6 +25,7 @@ from revoker.telemetry.names import (
     Step,
     What,
 )
+from revoker.telemetry.origins import OriginMetrics
 from schemas.codec import Reason
 from schemas.inputs import Lane
 
@@ -44,6 +45,7 @@ class Metrics:
         self.registry: Final = registry or CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.denylist: Final = DenylistMetrics(self.registry)
+        self.origins: Final = OriginMetrics(self.registry)
 
         self._events = self._counter("revoker_events_total")
         self._rejected = self._counter("revoker_rejected_total")
@@ -62,6 +64,7 @@ class Metrics:
         self._effects = self._counter("revoker_gateway_effects_total")
         self._gateways = self._gauge("revoker_gateways")
         self._left = self._counter("revoker_gateways_left_total")
+        self._dead_served = self._counter("revoker_dead_sessions_served_total")
         self._unenforced = self._gauge("revoker_unenforced_batches")
         self._oldest_unenforced = self._gauge("revoker_oldest_unenforced_seconds")
         self._enforced_after = self._distribution("revoker_announced_to_enforced_seconds")
@@ -165,6 +168,10 @@ class Metrics:
     def left(self, rule: Left, count: int = 1) -> None:
         """Instances that are not waited for any more, by rule."""
         _add(self._left, count, rule)
+
+    def dead_served(self, count: int = 1) -> None:
+        """Somebody let in whom no gateway could let in any more."""
+        _add(self._dead_served, count)
 
     def enforced_after(self, seconds: Sequence[float]) -> None:
         """For each batch that was proven just now: since its announcement."""

@@ -30,6 +30,7 @@ MetricName = Literal[
     "revoker_gateway_effects_total",
     "revoker_gateways",
     "revoker_gateways_left_total",
+    "revoker_dead_sessions_served_total",
     "revoker_announced_to_enforced_seconds",
     "revoker_unenforced_batches",
     "revoker_oldest_unenforced_seconds",
@@ -39,6 +40,11 @@ MetricName = Literal[
     "revoker_denylist_copies_deleted_total",
     "revoker_denylist_trusted",
     "revoker_denylist_as_of_timestamp_seconds",
+    "revoker_origin_notifications_total",
+    "revoker_origin_failures_total",
+    "revoker_origin_sessions_ended_total",
+    "revoker_origin_lag_records",
+    "revoker_origin_away_seconds",
 ]
 
 Outcome = Literal["applied", "duplicate", "redundant", "report_only", "rejected", "ignored"]
@@ -49,6 +55,8 @@ FailureKind = Literal["decode", "database", "lock_timeout", "kafka", "redis", "u
 PositionAlarm = Literal["gap", "beyond_end", "feed_recreated"]
 DenylistOutcome = Literal["applied", "ignored", "rejected"]
 DenylistFailure = Literal["redis", "kafka", "unexpected"]
+OriginOutcome = Literal["taken", "nothing", "rejected", "gave_up"]
+OriginFailure = Literal["trouble", "gone", "kafka", "unexpected"]
 Rebuild = Literal["empty", "evicted", "recreated"]
 Step = Literal["decode", "database", "publish", "announce"]
 
@@ -107,6 +115,9 @@ METRICS: Final[dict[MetricName, MetricSpec]] = {
     ),
     "revoker_gateways": MetricSpec("Instances that are waited for, by how they are.", ("condition",)),
     "revoker_gateways_left_total": MetricSpec("Instances that a rule says are not waited for any more.", ("rule",)),
+    "revoker_dead_sessions_served_total": MetricSpec(
+        "Visits of ended sessions after it was proven that no gateway serves them any more."
+    ),
     "revoker_announced_to_enforced_seconds": MetricSpec(
         "For each batch, from its announcement to the proof that no gateway serves what it ended.", buckets=_DELAYS
     ),
@@ -122,4 +133,17 @@ METRICS: Final[dict[MetricName, MetricSpec]] = {
     "revoker_denylist_copies_deleted_total": MetricSpec("Cached copies of ended sessions that were deleted."),
     "revoker_denylist_trusted": MetricSpec("1 while readers of Redis are told to believe it."),
     "revoker_denylist_as_of_timestamp_seconds": MetricSpec("Redis holds all that session-ended held then, Unix time."),
+    "revoker_origin_notifications_total": MetricSpec(
+        "Records of session-ended that an origin was to be told of, by what became of them.", ("origin", "outcome")
+    ),
+    "revoker_origin_failures_total": MetricSpec(
+        "Tries at an origin that failed, each tried again unless it gave up.", ("origin", "kind")
+    ),
+    "revoker_origin_sessions_ended_total": MetricSpec(
+        "Sessions that were live at an origin until we ended them there, where it says so.", ("origin",)
+    ),
+    "revoker_origin_lag_records": MetricSpec(
+        "Records of session-ended that an origin has not taken, of this process's partitions.", ("origin",)
+    ),
+    "revoker_origin_away_seconds": MetricSpec("For how long an origin has taken nothing; 0: it does.", ("origin",)),
 }

@@ -144,7 +144,7 @@ class Worker:
         await self.announcing.wait()
         if batch_id is not None:
             written = await self._announce(await batches.derive(self.engine, [batch_id]))
-            await batches.mark_announced(self.engine, [(batch_id, written)], position)
+            await batches.mark_announced(self.engine, [(batch_id, written)], (source.lane, position))
 
     async def _announce(self, notices: Sequence[Notice]) -> Mapping[int, int]:
         topic = self.settings.topic("session-ended")

@@ -119,7 +119,7 @@ async def test_that_lost_records_and_a_recreated_topic_are_told(settings: Settin
 
 
 async def _position(worker: Worker, topic: str, *, partition: int, next_offset: int) -> None:
-    statement = "update input_positions set next_offset = $3 where topic = $1 and partition = $2"
+    statement = "update lane_positions set next_offset = $3 where topic = $1 and partition = $2"
     async with worker.engine.begin() as connection:
         changed = await connection.exec_driver_sql(statement, (topic, partition, next_offset))
         assert changed.rowcount == 1

@@ -77,7 +77,7 @@ class Past:
 
     async def _announce(self, batch_id: uuid.UUID | None) -> None:
         if batch_id is not None:
-            await batches.mark_announced(self.engine, [(batch_id, {0: 1})], {})
+            await batches.mark_announced(self.engine, [(batch_id, {0: 1})])
 
     async def move(self, by: timedelta) -> None:
         """As if all that is stored had happened that much earlier."""

@@ -75,7 +75,7 @@ class World:
         """A revocation that was announced just now. Returns its id."""
         outcome = await apply(self.engine, decision("password-changed", subject))
         assert outcome.batch_id is not None
-        await batches.mark_announced(self.engine, [(outcome.batch_id, at or {0: 3, 1: 4})], {})
+        await batches.mark_announced(self.engine, [(outcome.batch_id, at or {0: 3, 1: 4})])
         return outcome.applied[0].revocation.id
 
     async def prove(self) -> Turn:
@@ -163,7 +163,7 @@ async def test_a_receipt_and_its_position_in_the_log_are_stored_together(world: 
 
     assert await rows(world.engine, "select 1 from gateways") == []
     await world.hear(said)
-    [row] = await rows(world.engine, "select partition, next_offset from input_positions")
+    [row] = await rows(world.engine, "select partition, next_offset from lane_positions")
     assert tuple(row) == (0, 1)
 
 

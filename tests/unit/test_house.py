@@ -20,7 +20,6 @@ from pydantic.fields import FieldInfo
 
 from revoker.embedded import jars
 from revoker.settings import PolicyRule, Settings
-from schemas.inputs import Input
 
 ROOT = Path(__file__).parents[2]
 HEAVY = (
@@ -61,13 +60,15 @@ def with_examples(text: str) -> str:
 
 def _documented() -> Iterator[tuple[str, str, FieldInfo]]:
     """Every key with the header that it stands under."""
-    tables: list[tuple[str, type[BaseModel]]] = [("", Settings), ("[policy.", PolicyRule), ("[[inputs]]", Input)]
+    tables: list[tuple[str, type[BaseModel]]] = [("", Settings), ("[policy.", PolicyRule)]
     for header, model in tables:
         for name, field in model.model_fields.items():
-            section = field.annotation
+            section, listed = field.annotation, next(iter(get_args(field.annotation)), None)
             if isinstance(section, type) and issubclass(section, BaseModel):
                 tables.append((f"[{name}]", section))
-            elif header or name not in {"inputs", "policy"}:
+            elif isinstance(listed, type) and issubclass(listed, BaseModel):
+                tables.append((f"[[{name}]]", listed))
+            elif header or name != "policy":
                 yield header, name, field
 
 
@@ -79,7 +80,7 @@ def described(text: str) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     header, comment = "", ""
     for line in text.splitlines():
-        if opening := re.match(r"#? ?(\[\[inputs\]\]|\[policy\.|\[\w+\]$)", line):
+        if opening := re.match(r"#? ?(\[\[\w+\]\]|\[policy\.|\[\w+\]$)", line):
             header, comment = opening[1], ""
         elif key := re.match(r"#? ?([a-z_]+) = ", line):
             found.setdefault((header, key[1]), comment)
@@ -150,7 +151,16 @@ def test_another_file_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def secrets() -> list[str]:
-    return [f"{header[1:-1]}.{name}" if header else name for header, name, field in DOCUMENTED if _is_secret(field)]
+    """Of a table in a list none has a variable of its own: there a key beside it names the file."""
+    found = [(header, name) for header, name, field in DOCUMENTED if _is_secret(field)]
+    return [f"{header[1:-1]}.{name}" if header else name for header, name in found if not header.startswith("[[")]
+
+
+def test_every_secret_of_a_table_in_a_list_has_a_key_that_names_its_file() -> None:
+    listed = {(header, name) for header, name, field in DOCUMENTED if header.startswith("[[") and _is_secret(field)}
+
+    assert listed
+    assert {(header, f"{name}_file") for header, name in listed} <= {(header, name) for header, name, _ in DOCUMENTED}
 
 
 def _is_secret(field: FieldInfo) -> bool:
@@ -284,7 +294,7 @@ def make(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 
 def test_make_lists_every_target_with_what_it_does() -> None:
-    listed = re.findall(r"^  make (\w+) +(\S.*)$", make().stdout, re.MULTILINE)
+    listed = re.findall(r"^  make ([\w-]+) +(\S.*)$", make().stdout, re.MULTILINE)
     phony = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
     assert phony
@@ -316,7 +326,7 @@ def test_ci_runs_what_a_developer_runs() -> None:
 # Compose and the image
 
 SERVERS = {"kafka", "postgres", "valkey"}
-OURS = {"migrate", "topics", "consumers"}
+OURS = {"migrate", "topics", "consumers", "serve"}
 
 
 def compose() -> dict[str, Any]:
@@ -425,6 +435,10 @@ def test_compose_is_safe_and_refers_to_what_there_is() -> None:
         ("consumers", {"depends_on": {"migrate": {"condition": "service_healthy"}}}, "cannot wait"),
         ("migrate", {"depends_on": {"postgres": {"condition": "service_completed_successfully"}}}, "cannot wait"),
         ("migrate", {"secrets": ["nowhere"]}, "not declared"),
+        ("serve", {"user": "0:0"}, "root"),
+        ("serve", {"healthcheck": {"disable": True}}, "no health check"),
+        ("serve", {"ports": ["8080:8080"]}, "open to the network"),
+        ("serve", {"environment": {"REVOKER_HTTP__ADDRESS": "127.0.0.1"}}, "no setting"),
     ],
 )
 def test_each_fault_in_compose_would_be_found(service: str, change: dict[str, Any], problem: str) -> None:
@@ -447,6 +461,16 @@ def test_compose_sets_what_a_single_broker_needs() -> None:
     for name in OURS:
         assert compose()["services"][name]["environment"]["REVOKER_KAFKA__REPLICATION"] == "1"
     assert "noeviction" in compose()["services"]["valkey"]["command"]
+
+
+def test_what_is_published_is_listened_to_and_asked_for_its_health() -> None:
+    for name, published in {"consumers": {"8081"}, "serve": {"8080", "8081"}}.items():
+        service = compose()["services"][name]
+        listening = {value for key, value in service["environment"].items() if key.endswith("_PORT")}
+        assert {port.rpartition(":")[2] for port in service["ports"]} == listening == published
+        assert f":{service['environment']['REVOKER_ADMIN_PORT']}/livez" in service["healthcheck"]["test"][-1]
+    inside = [port.split(":")[1] for service in compose()["services"].values() for port in service.get("ports", ())]
+    assert len(inside) == len(set(inside)), "one port of this machine, twice"
 
 
 def test_the_image_is_pinned_and_not_root() -> None:

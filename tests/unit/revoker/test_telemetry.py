@@ -48,6 +48,7 @@ def _use_everything(metrics: Metrics) -> None:
     metrics.effect("refused", 7)
     metrics.gateways({Condition.UNKNOWN: 2})
     metrics.left(Left.REPLACED)
+    metrics.dead_served(2)
     metrics.enforced_after([0.2])
     metrics.unenforced(3, 12.5)
     metrics.denylist.records("applied", 20)
@@ -56,6 +57,12 @@ def _use_everything(metrics: Metrics) -> None:
     metrics.denylist.copies_deleted(6)
     metrics.denylist.trusted(is_so=True)
     metrics.denylist.complete_at(1_700_000_001.5)
+    metrics.origins.start("login")
+    metrics.origins.notification("login", "gave_up")
+    metrics.origins.failed("login", "trouble")
+    metrics.origins.ended("login", 3)
+    metrics.origins.lag("login", 7)
+    metrics.origins.away("login", 1.5)
 
 
 def test_each_method_counts_what_it_says() -> None:
@@ -84,6 +91,7 @@ def test_each_method_counts_what_it_says() -> None:
     assert _value(metrics, "revoker_gateways", {"condition": "unknown"}) == 2
     assert _value(metrics, "revoker_gateways", {"condition": "serving"}) == 0
     assert _value(metrics, "revoker_gateways_left_total", {"rule": "replaced"}) == 1
+    assert _value(metrics, "revoker_dead_sessions_served_total") == 2
     assert _value(metrics, "revoker_announced_to_enforced_seconds_count") == 1
     assert _value(metrics, "revoker_unenforced_batches") == 3
     assert _value(metrics, "revoker_oldest_unenforced_seconds") == 12.5
@@ -93,6 +101,12 @@ def test_each_method_counts_what_it_says() -> None:
     assert _value(metrics, "revoker_denylist_copies_deleted_total") == 6
     assert _value(metrics, "revoker_denylist_trusted") == 1
     assert _value(metrics, "revoker_denylist_as_of_timestamp_seconds") == 1_700_000_001.5
+    assert _value(metrics, "revoker_origin_notifications_total", {"origin": "login", "outcome": "gave_up"}) == 1
+    assert _value(metrics, "revoker_origin_notifications_total", {"origin": "login", "outcome": "taken"}) == 0
+    assert _value(metrics, "revoker_origin_failures_total", {"origin": "login", "kind": "trouble"}) == 1
+    assert _value(metrics, "revoker_origin_sessions_ended_total", {"origin": "login"}) == 3
+    assert _value(metrics, "revoker_origin_lag_records", {"origin": "login"}) == 7
+    assert _value(metrics, "revoker_origin_away_seconds", {"origin": "login"}) == 1.5
 
 
 def test_the_names_are_the_documented_ones_and_no_others() -> None:

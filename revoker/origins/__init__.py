@@ -1,0 +1,1 @@
+"""Origins: where sessions live. They are told what has ended, so that it ends there too. See docs/origins.md."""
