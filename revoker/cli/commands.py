@@ -2,11 +2,11 @@
 
 # ruff: noqa: PLC0415 - `--help` must not wait for database drivers and Kafka clients
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from revoker.cli.demo_commands import demo
 from revoker.cli.options import AsJson, DryRun, Limit, Subject, Tenant, place, seconds
 from revoker.cli.running import finish, load_settings, run
 
@@ -28,6 +28,7 @@ rejected = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+app.add_typer(demo, name="demo")
 app.add_typer(rejected, name="rejected")
 gateways = typer.Typer(rich_markup_mode=None)
 app.add_typer(gateways, name="gateways")
@@ -49,23 +50,6 @@ def _revoker(
     ] = False,
 ) -> None:
     """Ends sessions and tokens everywhere, now, and proves it."""
-
-
-@app.command()
-def demo(
-    *,
-    data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep everything in this folder. Default: nothing is kept.")
-    ] = None,
-    once: Annotated[bool, typer.Option("--once", help="Play the story once and end.")] = False,
-) -> None:
-    """Start everything on this machine, with a story to watch.
-
-    Real servers are included: Python is all that is needed.
-    """
-    from revoker.cli.demo import demo as play
-
-    finish(lambda: play(data, once))
 
 
 @app.command()
@@ -357,10 +341,26 @@ def erase(
 
 
 @app.command()
-def doctor(*, as_json: AsJson = False) -> None:
-    """Look for what is wrong, and what to do about it. Exit 1 if anything failed."""
-    from revoker.cli import servers
+def doctor(
+    *,
+    topic: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Say instead what the records of this input would do.")
+    ] = None,
+    last: Annotated[
+        int, typer.Option(metavar="COUNT", min=1, max=10_000, help="With --topic: how many records, the newest.")
+    ] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Look for what is wrong, and what to do about it. Exit 1 if anything failed.
 
+    With --topic: reads a topic of `[[inputs]]` and says of each record what it is, whose, and what would end, without
+    doing it. Exit 3 where there are no records.
+    """
+    from revoker.cli import foresight, servers
+
+    if topic is not None:
+        name = topic
+        run(lambda settings: foresight.foresee(settings, name, last=last, as_json=as_json))
     run(lambda settings: servers.doctor(settings, as_json=as_json))
 
 

@@ -2,14 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, assert_never
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from revoker.cli.demo import house, page, sockets
+from revoker.cli.demo import curl, house, page, sockets
 from revoker.cli.demo.house import House
 from revoker.cli.demo.page import Page
 from revoker.cli.demo.sockets import Sockets
@@ -19,7 +16,6 @@ from revoker.cli.demo.telling import Teller
 from revoker.cli.running import Exit, complain
 from revoker.embedded import DataDirectoryError, EmbeddedError, EmbeddedExtraMissingError, KafkaUnavailableError
 from revoker.errors import UnavailableError
-from revoker.service import reach
 from revoker.storage import reading
 from revoker.storage.reading import SessionFound
 from schemas.codec import encode
@@ -46,14 +42,16 @@ async def play(data: Path | None, teller: Teller, *, once: bool) -> int:
 
 async def _in(place: House, teller: Teller, *, once: bool) -> int:
     try:
-        async with reach.postgres(place.settings) as registry, set_up(place.settings) as stage:
+        async with set_up(place.settings) as stage:
             await stage.until_consumers_work()
             teller.progress(f"the consumers work: {place.address}/readyz")
-            names = await _names(registry, place)
-            async with page.opened(place.settings, stage, registry, names.values()) as shown:
+            subjects = [place.names[name] for name in SUBJECTS]
+            async with page.opened(place.settings, stage, place.registry, subjects) as shown:
                 teller.progress(f"the demo gateway serves: {shown.origin}/ (open it in a browser and watch there, too)")
+                await place.until_api_answers()
+                teller.progress(f"the API answers: {place.api}/docs")
                 await stage.listen(Topic.SESSION_ENDED, Topic.REJECTED_EVENTS)
-                performance = _Performance(place, stage, registry, shown=shown, teller=teller, names=names)
+                performance = _Performance(place, stage, shown, teller)
                 await performance.story()
                 return Exit.DONE if once else await performance.stay()
     finally:
@@ -70,41 +68,19 @@ def _code_of(error: EmbeddedError) -> Exit:
             return Exit.FAILED
 
 
-async def _names(registry: AsyncEngine, place: House) -> Mapping[str, str]:
-    """What the four are called this time: who was here in an earlier run of a kept folder is another person."""
-    number = 1
-    while True:
-        names = {name: name if number == 1 else f"{name}-{number}" for name in SUBJECTS}
-        known = [await _sessions(registry, place, subject) for subject in names.values()]
-        if not any(known):
-            return names
-        number += 1
-
-
-async def _sessions(registry: AsyncEngine, place: House, subject: str) -> list[SessionFound]:
+async def _sessions(place: House, subject: str) -> list[SessionFound]:
     lifetime = place.settings.sessions.lifetime
-    return await reading.sessions_of(registry, tenant="", subject=subject, lifetime=lifetime, limit=_MANY)
+    return await reading.sessions_of(place.registry, tenant="", subject=subject, lifetime=lifetime, limit=_MANY)
 
 
 class _Performance:
     """One run of the story."""
 
-    def __init__(
-        self,
-        place: House,
-        stage: Stage,
-        registry: AsyncEngine,
-        *,
-        shown: Page,
-        teller: Teller,
-        names: Mapping[str, str],
-    ) -> None:
+    def __init__(self, place: House, stage: Stage, shown: Page, teller: Teller) -> None:
         self._place = place
         self._stage = stage
-        self._registry = registry
         self._page = shown
         self._teller = teller
-        self._names = names
         self._seconds: list[float] = []
         self._until_closed: list[float] = []
 
@@ -119,9 +95,14 @@ class _Performance:
 
     async def stay(self) -> int:
         """Until Ctrl-C, or until something has ended by itself."""
-        commands = [command.format_map(self._names) for command in COMMANDS]
-        self._teller.invitation(self._page.origin, str(self._place.environment), commands, self._place.address)
-        while (why := self._place.why_broken()) is None:
+        place, names = self._place, self._place.names
+        self._teller.page(self._page.origin)
+        self._teller.sign_in(names["alice"], place.issuer.link(names["alice"]), place.issuer.sign_in)
+        self._teller.terminal(place.environment, [command.format_map(names) for command in COMMANDS])
+        (place.folder / curl.SIGN_INS).write_text(curl.sign_ins(names))
+        self._teller.over_http(curl.steps(names))
+        self._teller.stays(place.address, place.api)
+        while (why := place.why_broken() or self._page.why_broken()) is None:
             arrived = await self._stage.arrival()
             if arrived is not None:
                 await self._tell(arrived, None)
@@ -144,7 +125,7 @@ class _Performance:
     async def _sign_ins(self, scene: SignIns, devices: Sockets) -> None:
         expected: dict[str, set[str]] = {}
         for one in scene.sign_ins:
-            subject, now = self._names[one.subject], datetime.now(UTC)
+            subject, now = self._place.names[one.subject], datetime.now(UTC)
             expected.setdefault(subject, set()).add(session_id(subject, one.device))
             await self._stage.send(Topic.SESSION_ACTIVITY, subject, encode(established(one, subject, now)))
             await devices.open(self._page.cast.sign_in(subject, one, now - one.age))
@@ -154,7 +135,7 @@ class _Performance:
             self._teller.signed_in(subject, [one for one in found if one.session_id in ids], datetime.now(UTC))
 
     async def _change(self, scene: Change, devices: Sockets) -> None:
-        subject = self._names[scene.subject]
+        subject = self._place.names[scene.subject]
         event = changed(scene, subject)
         wanted = str(revocation_id(event, self._place.settings))
 
@@ -170,7 +151,7 @@ class _Performance:
         await self._tell_closed(arrived, sent, devices)
 
     async def _late(self, scene: LateSignIn) -> None:
-        subject = self._names[scene.sign_in.subject]
+        subject = self._place.names[scene.sign_in.subject]
         now = datetime.now(UTC)
         event = established(scene.sign_in, subject, now)
         id_ = session_id(subject, scene.sign_in.device)
@@ -189,7 +170,7 @@ class _Performance:
 
     async def _junk(self, scene: Junk) -> None:
         self._teller.sent("half a record", Topic.IDENTITY_EVENTS)
-        sent = await self._stage.send(Topic.IDENTITY_EVENTS, self._names[scene.subject], scene.value)
+        sent = await self._stage.send(Topic.IDENTITY_EVENTS, self._place.names[scene.subject], scene.value)
         place = {"revoker-partition": str(sent.partition), "revoker-offset": str(sent.offset)}
         arrived = await self._stage.arrival_of("the record", lambda it: place.items() <= it.headers.items())
         await self._tell(arrived, arrived.at - sent.began)
@@ -217,7 +198,7 @@ class _Performance:
         why = said.data.reason_user.get("en") or next(iter(said.data.reason_user.values()))
         late = ", registered late" if said.data.kind is Kind.LATE else ""
         self._teller.came_back(said.type, f"{said.subject}{late}", seconds, why)
-        known = {one.session_id: one for one in await _sessions(self._registry, self._place, said.subject or "")}
+        known = {one.session_id: one for one in await _sessions(self._place, said.subject or "")}
         self._teller.ended([one.session_id for one in said.data.sessions], known)
         self._teller.lives_on([one for one in known.values() if one.is_live])
 
@@ -225,13 +206,13 @@ class _Performance:
         """The subject's sessions, once `ids` are among them."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < deadline:
-            found = await _sessions(self._registry, self._place, subject)
+            found = await _sessions(self._place, subject)
             if ids <= {one.session_id for one in found}:
                 return found
             await asyncio.sleep(0.02)
         raise UnavailableError(f"{subject}'s sessions were not registered within {_PATIENCE_SECONDS:g} s")
 
     def _renamed(self, said: str) -> str:
-        for old, new in self._names.items():
+        for old, new in self._place.names.items():
             said = said.replace(old, new)
         return said

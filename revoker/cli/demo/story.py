@@ -80,6 +80,9 @@ _HOURS: Final = timedelta(hours=1)
 _DAYS: Final = timedelta(days=1)
 
 SUBJECTS: Final = ("alice", "bob", "carol", "dave")
+CALLER: Final = "erin"
+"""Who comes in when the story is over, over HTTP."""
+PEOPLE: Final = (*SUBJECTS, CALLER)
 STORY: Final[tuple[Scene, ...]] = (
     SignIns(
         said="Four people are signed in on several devices each",

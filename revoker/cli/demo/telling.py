@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from revoker.cli.demo.issuer.codes import LASTS_MINUTES
 from revoker.cli.output import ago, console, plain
 
 if TYPE_CHECKING:
+    from revoker.cli.demo.curl import Step
     from revoker.storage.reading import SessionFound
 
 _DEVICE: Final = 28
@@ -94,18 +97,42 @@ class Teller:
         self.title(f"{len(until_closed)} sockets, each closed after {_spread(until_closed)}")
         self._line("  from the same moment until the device had read 4401 from its WebSocket")
 
-    def invitation(self, page: str, environment: str, commands: Iterable[str], address: str) -> None:
-        """What to try."""
+    def page(self, origin: str) -> None:
+        """What to look at."""
         self.title("In your browser: everybody's devices, each with a live WebSocket, and buttons that end them")
-        self._line(Text(f"  {page}/", style="cyan"))
+        self._typed(f"{origin}/")
+
+    def sign_in(self, subject: str, link: str, again: str) -> None:
+        """Where to be a person."""
+        self.title(f"Be {subject}, and see your devices (this link signs in once, within {LASTS_MINUTES} minutes)")
+        self._typed(link)
+        self._line(f"  In a second browser, as whom you like: {again}")
+
+    def terminal(self, environment: Path, commands: Iterable[str]) -> None:
+        """What to try."""
         self.title("Now you: in a second terminal")
         for command in (f"source {environment}", *commands):
-            self._line(Text(f"  {command}", style="cyan"))
+            self._typed(command)
+
+    def over_http(self, steps: "Iterable[Step]") -> None:
+        """What to try with curl."""
+        self.title("The same over HTTP: line by line, in that terminal")
+        for step in steps:
+            self._line(Text(f"  {step.said}", style="dim"))
+            for line in step.lines:
+                self._typed(f"  {line}")
+
+    def stays(self, consumers: str, api: str) -> None:
+        """How it goes on."""
         self._line()
-        self._line(f"The consumers: {address}/readyz and {address}/metrics")
+        self._line(f"The consumers: {consumers}/readyz and {consumers}/metrics. The API: {api}/docs")
         self._line(
             "Everything stays up until Ctrl-C. What ends from now on is shown here, too, timed from its request."
         )
+
+    def _typed(self, text: str) -> None:
+        """What a person types or opens."""
+        self._line(Text(f"  {text}", style="cyan"))
 
     def _line(self, *parts: Text | str) -> None:
         self._out.print(Text.assemble(*parts), soft_wrap=True)

@@ -4,7 +4,6 @@
     buttons.py    what can be pressed, and the identity event that it makes
     told.py       how far each revocation has come: committed, announced, enforced
     app.py        the application and the middleware around it
-    doors.py      who may ask at all, and what a browser may do with the answer
     gateway.py    the gateway and the server, up and down again
 
 It is what a team of gateways would write: of the service it knows `revoker.gateway`, and reads Kafka through it. That

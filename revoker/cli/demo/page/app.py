@@ -23,9 +23,9 @@ from starlette.templating import Jinja2Templates
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from revoker.cli.demo.doors import guarded
 from revoker.cli.demo.page.buttons import BUTTONS, SIGN_IN, Pressing, RefusedError
 from revoker.cli.demo.page.cast import Cast
-from revoker.cli.demo.page.doors import guarded
 from revoker.gateway import Gateway, RevocationMiddleware, SessionClaims
 
 SUBPROTOCOL: Final = "demo"

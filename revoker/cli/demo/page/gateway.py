@@ -1,31 +1,26 @@
 """The demo gateway and its server, in the demo's own process: up, and down again before Kafka goes."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-import uvicorn
 from sqlalchemy.ext.asyncio import AsyncEngine
-from starlette.types import ASGIApp
 
 from revoker.cli.demo.page.app import application
 from revoker.cli.demo.page.buttons import Pressing
 from revoker.cli.demo.page.cast import Cast
 from revoker.cli.demo.page.told import Told
+from revoker.cli.demo.served import served, why_ended
 from revoker.cli.demo.stage import Stage
 from revoker.embedded.ports import HOST, free_ports
 from revoker.errors import UnavailableError
 from revoker.gateway import Gateway, GatewayUnavailable
-from revoker.serving import GuestServer
 from revoker.settings import Settings
 
 GATEWAY: Final = "demo-gateway"
 _READY_SECONDS: Final = 30.0
-_GRACE_SECONDS: Final = 2
-_STOP_SECONDS: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +29,8 @@ class Page:
 
     cast: Cast
     port: int
+    why_broken: Callable[[], str | None]
+    """What of it has ended by itself; None: all is well."""
 
     @property
     def origin(self) -> str:
@@ -62,47 +59,19 @@ async def opened(
 
     (port,) = free_ports(1)
     app = application(gateway, cast, Pressing(cast, settings, stage.send), state)
-    async with gateway, _served(app, port), _running(told):
+    async with gateway, served(app, port, "the server of the demo's page") as server, _running(told) as following:
         try:
             await gateway.ready(_READY_SECONDS)
         except GatewayUnavailable as error:
             raise UnavailableError(f"the demo gateway is {error}") from error
-        yield Page(cast, port)
+        yield Page(cast, port, lambda: server.why_broken() or why_ended(following, "the news of the demo's page"))
 
 
 @asynccontextmanager
-async def _running(told: Told) -> AsyncIterator[None]:
+async def _running(told: Told) -> AsyncIterator[asyncio.Task[None]]:
     task = asyncio.create_task(told.follow(), name="told")
     try:
-        yield
+        yield task
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-@asynccontextmanager
-async def _served(app: ASGIApp, port: int) -> AsyncIterator[None]:
-    with socket.create_server((HOST, port)) as listening:
-        server = GuestServer(
-            uvicorn.Config(
-                app,
-                ws="websockets-sansio",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                timeout_graceful_shutdown=_GRACE_SECONDS,
-            )
-        )
-        task = asyncio.create_task(server.serve([listening]), name="page")
-        try:
-            yield
-        finally:
-            server.should_exit = True
-            await asyncio.wait([task], timeout=_STOP_SECONDS)
-            if not task.done():
-                task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.wait([task])

@@ -13,9 +13,9 @@ from revoker.errors import ConfigurationError
 from revoker.service import doctor, publish, rejected, topics
 from revoker.service.publish import MisusedError, Request
 from revoker.service.topics import Described, Level
-from revoker.settings import KafkaSettings, RetentionSettings, Settings
+from revoker.settings import HookSettings, KafkaSettings, RetentionSettings, Settings
 from schemas import codec
-from schemas.inputs import SESSION_ACTIVITY, Input, Lane, Mode
+from schemas.inputs import SESSION_ACTIVITY, Format, Input, Lane, Mode
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 DAY = 86_400_000
@@ -110,9 +110,21 @@ def test_that_acls_let_no_publisher_read_and_no_gateway_write_notifications() ->
     assert not [line for line in said["publisher"] if "Read" in line or "revocation-orders" in line]
     assert not [line for line in said["gateway"] if "Write" in line and "p-session-ended" in line]
     assert [line for line in said["gateway"] if "Write" in line and "--topic p-gateway-receipts" in line]
-    assert not [line for line in said["serve"] if "Write" in line and ("p-session-ended" in line or "identity" in line)]
-    assert [line for line in said["serve"] if "Write" in line and "--topic p-session-activity" in line]
+    writes = [line.partition("--topic ")[2] for line in said["serve"] if "Write" in line]
+    assert writes == ["p-gateway-receipts", "p-identity-events", "p-session-activity"]
     assert [line for line in said["revoker"] if "--group p-revoker --resource-pattern-type prefixed" in line]
+
+
+def test_that_the_api_writes_no_platforms_topic_and_sets_aside_what_hooks_bring() -> None:
+    hook = HookSettings.model_validate({"name": "okta", "format": "okta", "secret": "a-secret-of-this-test"})
+    foreign = Input(topic="okta", format=Format.OKTA)
+    both = (foreign, foreign.model_copy(update={"lane": Lane.REGISTRATION}), Input(topic="in"))
+
+    said = topics.acls(settings(topic_prefix="p-", inputs=both, hooks=(hook,)))
+
+    writes = [line.partition("--topic ")[2] for line in said["serve"] if "Write" in line]
+    assert writes == ["p-gateway-receipts", "p-in", "p-rejected-events"]
+    assert len(said["publisher"]) == 2
 
 
 @pytest.mark.parametrize(

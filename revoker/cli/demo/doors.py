@@ -1,10 +1,11 @@
-"""Who may ask the page, and what a browser may do with what it answers.
+"""Who may ask the demo's page and its issuer, and what a browser may do with what they answer.
 
-It listens on this machine alone, but any web site can send a person's browser there. So a name that is not this
+They listen on this machine alone, but any web site can send a person's browser there. So a name that is not this
 machine's is refused (a name that was rebound to 127.0.0.1), and so is whatever does more than read and does not come
 from the page itself: posts, and WebSockets, which know no same-origin policy.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,14 +13,13 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_NAMES: Final = ("127.0.0.1", "localhost")
+NAMES: Final = ("127.0.0.1", "localhost")
 _READING: Final = frozenset({"GET", "HEAD"})
 _POLICY: Final = (
     "default-src 'none'",
     "script-src 'self'",
     "style-src 'self'",
     "img-src 'self'",
-    "form-action 'self'",
     "base-uri 'none'",
     "frame-ancestors 'none'",
 )
@@ -33,16 +33,17 @@ _HEADERS: Final = {
 }
 
 
-def guarded(app: ASGIApp) -> ASGIApp:
-    """`app` behind the doors."""
-    return TrustedHostMiddleware(Doors(app), allowed_hosts=_NAMES, www_redirect=False)
+def guarded(app: ASGIApp, *, names: Sequence[str] = NAMES, forms_lead_to: str = "") -> ASGIApp:
+    """`app` behind the doors. Its forms may end at that origin, too: browsers look at where a redirect leads."""
+    return TrustedHostMiddleware(Doors(app, forms_lead_to), allowed_hosts=names, www_redirect=False)
 
 
 class Doors:
     """Same-origin proof and headers."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, forms_lead_to: str) -> None:
         self._app = app
+        self._policy = (*_POLICY, f"form-action 'self' {forms_lead_to}".rstrip())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -57,7 +58,7 @@ class Doors:
                 told = MutableHeaders(scope=message)
                 told.update(_HEADERS)
                 # Some browsers' 'self' leaves out WebSockets.
-                told["Content-Security-Policy"] = "; ".join((*_POLICY, f"connect-src 'self' ws://{host}"))
+                told["Content-Security-Policy"] = "; ".join((*self._policy, f"connect-src 'self' ws://{host}"))
             await send(message)
 
         reads = scope["type"] == "http" and scope["method"] in _READING
