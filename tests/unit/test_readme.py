@@ -11,6 +11,7 @@ import typer
 from pydantic import BaseModel
 
 from revoker.cli import app
+from revoker.cli.demo import curl
 from revoker.gateway.settings import VARIABLES
 from revoker.settings import Settings
 from revoker.telemetry.names import METRICS
@@ -39,7 +40,8 @@ def spans(text: str) -> Iterator[str]:
 
 def commands(text: str) -> list[list[str]]:
     # What follows two spaces in a block is said about the command.
-    return [shlex.split(re.split(r"\s{2,}|…", span)[0]) for span in spans(text) if re.match(r"revoker [a-z]", span)]
+    typed = [re.split(r"\s{2,}|…", span)[0] for span in spans(text) if re.match(r"revoker [a-z]", span)]
+    return [shlex.split(line) for line in (*typed, *re.findall(r"\$\((revoker [^)]*)\)", text))]
 
 
 def complaint(words: list[str]) -> str | None:
@@ -83,6 +85,15 @@ def test_every_command_is_in_the_readme() -> None:
             assert any(words[0] == name and part in {None, *words[1:]} for words in named), (name, part)
 
 
+def test_the_lines_that_the_demo_prints_for_curl_are_in_the_readme() -> None:
+    text = " ".join((ROOT / "README.md").read_text().split())
+    text = re.sub(r'"id":"demo-\w+","source"', '"id":"","source"', text)
+
+    for step in curl.steps({"erin": "erin", "bob": "bob"}):
+        for line in step.lines:
+            assert re.sub(r'"id":"demo-\w+"', '"id":""', " ".join(line.split())) in text
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -98,8 +109,8 @@ def test_a_wrong_command_is_seen(words: list[str]) -> None:
 
 @each_document
 def test_every_target_exists(document: Path) -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = {match[1] for span in spans(document.read_text()) if (match := re.match(r"make ([a-z]+)", span))}
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {match[1] for span in spans(document.read_text()) if (match := re.match(r"make ([a-z-]+)", span))}
 
     assert named <= targets
 
