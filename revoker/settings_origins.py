@@ -35,7 +35,7 @@ class OriginSettings(Section):
     client_id: str | None = None
     """Keycloak: a confidential client whose service account has `manage-users` of `realm-management`, no more."""
     secret: SecretStr | None = None
-    """Keycloak: the client's. Web hook: `whsec_` and base64 of 24 to 64 bytes; while it changes, the new and the old."""
+    """Keycloak: the client's. Web hook: `whsec_` and base64 of 24 to 64 bytes; while it changes, new and old."""
     secret_file: Path | None = None
     """Instead of `secret`: the file that holds it."""
     offline: bool = True
