@@ -10,15 +10,15 @@ need not do it again.
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from consumers.bound import Bound
 from consumers.settle import Place
-from revoker.errors import UnavailableError
 from revoker.logs import get_logger
 from revoker.storage.positions import (
     Positions,
@@ -30,46 +30,27 @@ from revoker.storage.positions import (
 from revoker.telemetry import Metrics
 from schemas.inputs import Lane
 
-_DRAIN_SECONDS: Final = 15.0
 _RETRY_SECONDS: Final = 1.0
 _log = get_logger(__name__)
 
 
-class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+class Assignment(Bound):
     """The partitions of one lane's consumer. `bind` gives it the consumer, once there is one."""
 
     def __init__(self, lane: Lane, engine: AsyncEngine, metrics: Metrics) -> None:
+        super().__init__()
         self._lane = lane
         self._engine = engine
         self._metrics = metrics
-        self._consumer: Callable[[], AIOKafkaConsumer | None] = lambda: None
         self._placing: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._rewound: set[Place] = set()
         self.applied: dict[Place, int] = {}
         """The next offset to apply of each partition that has been placed."""
-        self.working = asyncio.Lock()
-        """Held while a batch is in hand."""
-
-    def bind(self, consumer: Callable[[], AIOKafkaConsumer | None]) -> None:
-        """How to reach the consumer whose partitions these are, once it has been made."""
-        self._consumer = consumer
-
-    @property
-    def consumer(self) -> AIOKafkaConsumer:
-        """Whose partitions these are. Raises `UnavailableError` before there is one, and after it was stopped."""
-        consumer = self._consumer()
-        if consumer is None:
-            raise UnavailableError("there is no consumer now")
-        return consumer
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Waits for the batch in hand, since after this its offsets could not be committed any more."""
-        try:
-            async with asyncio.timeout(_DRAIN_SECONDS), self.working:
-                pass
-        except TimeoutError:
-            _log.warning("rebalance-did-not-wait", seconds=_DRAIN_SECONDS)
+        await self.drained()
         for partition in revoked:
             self.applied.pop((partition.topic, partition.partition), None)
 

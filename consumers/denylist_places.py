@@ -8,33 +8,32 @@ created anew).
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError
 
+from consumers.bound import Bound
 from consumers.denylist_beats import Beats
-from revoker.errors import UnavailableError
 from revoker.logs import get_logger
 from revoker.projection.store import UNKNOWN_FEED, Projection, State
 from revoker.telemetry import Metrics
 from revoker.telemetry.names import Rebuild
 
-_DRAIN_SECONDS: Final = 15.0
 _RETRY_SECONDS: Final = (0.5, 4.0)
 _log = get_logger(__name__)
 
 
-class Places(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+class Places(Bound):
     """The partitions of one consumer. `bind` gives it the consumer, once there is one."""
 
     def __init__(self, projection: Projection, beats: Beats, topic: str, metrics: Metrics) -> None:
+        super().__init__()
         self._projection = projection
         self._beats = beats
         self._topic = topic
         self._metrics = metrics
-        self._consumer: Callable[[], AIOKafkaConsumer | None] = lambda: None
         self._placing: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._rewound: set[int] = set()
@@ -45,28 +44,10 @@ class Places(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is un
         """Counts the times at which all that was known became void."""
         self.applied: dict[int, int] = {}
         """The next offset to write of each partition that has been placed."""
-        self.working = asyncio.Lock()
-        """Held while a batch is in hand."""
-
-    def bind(self, consumer: Callable[[], AIOKafkaConsumer | None]) -> None:
-        """How to reach the consumer whose partitions these are, once it has been made."""
-        self._consumer = consumer
-
-    @property
-    def consumer(self) -> AIOKafkaConsumer:
-        """Whose partitions these are. Raises `UnavailableError` before there is one, and after it was stopped."""
-        consumer = self._consumer()
-        if consumer is None:
-            raise UnavailableError("there is no consumer now")
-        return consumer
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Waits for the batch in hand: what it writes, the next owner need not."""
-        try:
-            async with asyncio.timeout(_DRAIN_SECONDS), self.working:
-                pass
-        except TimeoutError:
-            _log.warning("rebalance-did-not-wait", seconds=_DRAIN_SECONDS)
+        await self.drained()
         for partition in revoked:
             self.applied.pop(partition.partition, None)
 

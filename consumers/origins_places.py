@@ -7,14 +7,15 @@ of them can say how far the origin is.
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from consumers.bound import Bound
 from consumers.denylist_beats import Beats
 from revoker.errors import UnavailableError
 from revoker.kafka import client_options
@@ -24,23 +25,22 @@ from revoker.tasks import was_cancelled
 from revoker.telemetry import Metrics
 from schemas.topics import Topic
 
-_DRAIN_SECONDS: Final = 15.0
 _KAFKA_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 1.0
 _log = get_logger(__name__)
 
 
-class Places(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+class Places(Bound):
     """The partitions of one member. `bind` gives it the consumer, once there is one."""
 
     def __init__(self, group: str, beats: Beats, settings: Settings, metrics: Metrics) -> None:
+        super().__init__()
         self._group = group
         self._topic = settings.topic(Topic.SESSION_ENDED)
         self._beats = beats
         self._options = client_options(settings)
         self._metrics = metrics
         self._admin: AIOKafkaAdminClient | None = None
-        self._consumer: Callable[[], AIOKafkaConsumer | None] = lambda: None
         self._placing: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._rewound: set[int] = set()
@@ -55,29 +55,11 @@ class Places(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is un
         """What it has taken beyond that."""
         self.hurry = asyncio.Event()
         """Set while nothing more should be begun: partitions are about to go, or the process is."""
-        self.working = asyncio.Lock()
-        """Held while a batch is in hand."""
-
-    def bind(self, consumer: Callable[[], AIOKafkaConsumer | None]) -> None:
-        """How to reach the consumer whose partitions these are, once it has been made."""
-        self._consumer = consumer
-
-    @property
-    def consumer(self) -> AIOKafkaConsumer:
-        """Whose partitions these are. Raises `UnavailableError` before there is one, and after it was stopped."""
-        consumer = self._consumer()
-        if consumer is None:
-            raise UnavailableError("there is no consumer now")
-        return consumer
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Waits for what is on its way: what the origin takes, the next owner need not tell it."""
         self.hurry.set()
-        try:
-            async with asyncio.timeout(_DRAIN_SECONDS), self.working:
-                pass
-        except TimeoutError:
-            _log.warning("rebalance-did-not-wait", seconds=_DRAIN_SECONDS)
+        await self.drained()
         self._forget(partition.partition for partition in revoked)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:

@@ -198,7 +198,7 @@ def test_a_program_that_is_killed_leaves_nothing(folder: Path, sent: signal.Sign
             # As Ctrl-C in a terminal: to the whole foreground group.
             os.killpg(running.pid, sent)
             assert wait_until(lambda: running.poll() is not None, 15)
-            assert wait_until(lambda: not left_in(folder), 8), left_in(folder)
+            assert wait_until(lambda: not left_in(folder), 30), left_in(folder)
         finally:
             running.kill()
 
