@@ -61,11 +61,6 @@ join sessions s on s.tenant = n.tenant and s.subject = n.subject
     and s.session_id = any (string_to_array(n.keep, e'\\x1f'))
 where s.established_at > n.fresh_after and s.ended_at is null"""
 
-_BATCH: Final = """
-insert into batches (id, lane, committed_at, announced_at, positions)
-values ($1, 'revocation', $2, case when not $3::bool then $2::timestamptz end,
-    case when not $3::bool then '{}'::jsonb end)"""
-
 # An INSERT, though COPY looks made for it: a server that waits for the rest of a COPY heeds no timeout at all, so a
 # client that froze in the middle of one would hold its subjects' locks until it wakes up.
 _TYPES: Final = (
@@ -73,6 +68,11 @@ _TYPES: Final = (
     *("jsonb", "text", "text", "text", "timestamptz", "bool", "bool", "int", "int"),
 )
 _STORE: Final = f"""
+with batch as (
+    insert into batches (id, lane, committed_at, announced_at, positions)
+    values ($1, 'revocation', $2, case when not ${len(_TYPES) + 3}::bool then $2::timestamptz end,
+        case when not ${len(_TYPES) + 3}::bool then '{{}}'::jsonb end)
+)
 insert into revocations (
     batch_id, committed_at, tenant, subject, id, session_ids, token_id, client_id, not_before, keep, keep_clients,
     covers_until, cause, initiator, reason_user, reason_admin, source, event_id, requested_at, enforced, redundant,
@@ -231,8 +231,7 @@ async def _record(
     Raises asyncpg's `UniqueViolationError` where one is stored already.
     """
     batch_id = uuid.uuid4()
-    await (await driver(connection)).execute(_STORE, batch_id, now, *_columns(applied))
-    await connection.exec_driver_sql(_BATCH, (batch_id, now, announces))
+    await (await driver(connection)).execute(_STORE, batch_id, now, *_columns(applied), announces)
     return batch_id
 
 
