@@ -56,11 +56,25 @@ class Offsets:
         while True:
             await asyncio.sleep(_AGAIN_SECONDS)
             async with self._committing:
-                applied = self._assignment.applied
-                # What has moved on since, or belongs to somebody else by now, is not ours to say.
-                self._owed = {place: offset for place, offset in self._owed.items() if applied.get(place) == offset}
                 with suppress(UnavailableError):
-                    await self._commit(self._assignment.consumer, self._owed)
+                    await self._commit(self._assignment.consumer, await self._still_owed())
+
+    async def _still_owed(self) -> Mapping[Place, int]:
+        """What has moved on since, or belongs to somebody else by now, is not ours to say.
+
+        Nor is what lies below that which is committed: a member that was away for too long may not know yet that it is
+        one no more, and once the others have left, too, Kafka takes from it whatever it says.
+        """
+        applied = self._assignment.applied
+        self._owed = {place: offset for place, offset in self._owed.items() if applied.get(place) == offset}
+        consumer = self._assignment.consumer
+        try:
+            async with asyncio.timeout(_COMMIT_SECONDS):
+                committed = {place: await consumer.committed(TopicPartition(*place)) for place in self._owed}
+        except (KafkaError, IllegalStateError, TimeoutError):
+            return {}
+        self._owed = {place: offset for place, offset in self._owed.items() if (committed[place] or 0) < offset}
+        return self._owed
 
     async def _commit(self, consumer: AIOKafkaConsumer, settled: Mapping[Place, int]) -> None:
         assigned = consumer.assignment()
